@@ -1,0 +1,32 @@
+"""The clock and the random source, passed in so that tests can hold them still."""
+
+import hashlib
+import secrets
+import time
+
+
+class Ambient:
+    def now(self) -> int:
+        """Epoch seconds."""
+        return int(time.time())
+
+    def instant(self) -> float:
+        """Epoch seconds with their fraction, for the order of uses."""
+        return time.time()
+
+    def secret(self) -> str:
+        """256 random bits, URL-safe."""
+        return secrets.token_urlsafe(32)
+
+    def hex_secret(self) -> str:
+        """256 random bits as 64 hex digits."""
+        return secrets.token_hex(32)
+
+    def identifier(self) -> str:
+        """128 random bits, URL-safe: for ids that need not be secret but must not be guessed."""
+        return secrets.token_urlsafe(16)
+
+
+def fingerprint(secret: str) -> str:
+    """What is stored in place of a secret of 128 bits or more: its SHA-256, in hex."""
+    return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()

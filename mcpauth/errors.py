@@ -1,0 +1,182 @@
+"""Every exception. Those that go over the wire are named after their wire code."""
+
+
+class MCPAuthError(Exception):
+    """Base of all errors below; never raised itself."""
+
+
+class OAuthError(MCPAuthError):
+    """An error a client is told about (RFC 6749 §4.1.2.1, §5.2).
+
+    ``description`` goes over the wire: ASCII, no secrets, no echo of input.
+    """
+
+    error: str
+    status = 400
+
+    def __init__(self, description: str) -> None:
+        super().__init__(f"{self.error}: {description}")
+        self.description = description
+
+    def body(self) -> dict[str, str]:
+        return {"error": self.error, "error_description": self.description}
+
+    def headers(self) -> dict[str, str]:
+        return {}
+
+
+class InvalidRequest(OAuthError):
+    error = "invalid_request"
+
+
+class InvalidClient(OAuthError):
+    """Client authentication failed (RFC 6749 §5.2). SDKs answer it by forgetting everything they hold."""
+
+    error = "invalid_client"
+    status = 401
+
+    def headers(self) -> dict[str, str]:
+        return {"WWW-Authenticate": 'Basic realm="mcpauth"'}
+
+
+class InvalidGrant(OAuthError):
+    error = "invalid_grant"
+
+
+class UnauthorizedClient(OAuthError):
+    error = "unauthorized_client"
+
+
+class UnsupportedGrantType(OAuthError):
+    error = "unsupported_grant_type"
+
+
+class UnsupportedResponseType(OAuthError):
+    error = "unsupported_response_type"
+
+
+class InvalidScope(OAuthError):
+    error = "invalid_scope"
+
+
+class InvalidTarget(OAuthError):
+    """RFC 8707 §2."""
+
+    error = "invalid_target"
+
+
+class AccessDenied(OAuthError):
+    error = "access_denied"
+    status = 403
+
+
+class TooManyRequests(OAuthError):
+    """A limit was reached; ``retry_after`` in seconds. RFC 6749 has no code of its own for it."""
+
+    error = "temporarily_unavailable"
+    status = 429
+
+    def __init__(self, description: str, retry_after: int) -> None:
+        super().__init__(description)
+        self.retry_after = retry_after
+
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": str(self.retry_after)}
+
+
+class InvalidRedirectURI(OAuthError):
+    """RFC 7591 §3.2.2."""
+
+    error = "invalid_redirect_uri"
+
+
+class InvalidClientMetadata(OAuthError):
+    """RFC 7591 §3.2.2."""
+
+    error = "invalid_client_metadata"
+
+
+class InvalidToken(OAuthError):
+    """The bearer token is no good (RFC 6750 §3.1)."""
+
+    error = "invalid_token"
+    status = 401
+
+
+class InsufficientScope(OAuthError):
+    """RFC 6750 §3.1; ``scope`` is all that the refused operation needs."""
+
+    error = "insufficient_scope"
+    status = 403
+
+    def __init__(self, description: str, scope: str) -> None:
+        super().__init__(description)
+        self.scope = scope
+
+
+class PageError(MCPAuthError):
+    """Shown to a person, never redirected. ``title`` says what happened, ``hint`` what to do."""
+
+    def __init__(self, status: int, title: str, hint: str) -> None:
+        super().__init__(title)
+        self.status, self.title, self.hint = status, title, hint
+
+
+class IdentityError(MCPAuthError):
+    """A provider refused, or did not answer. ``hint`` is for the person at the browser."""
+
+    def __init__(self, reason: str, hint: str) -> None:
+        super().__init__(reason)
+        self.hint = hint
+
+
+class GatewayError(MCPAuthError):
+    """An MCP message cannot be served. ``code`` is JSON-RPC's."""
+
+    code = -32603
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class InvalidMessage(GatewayError):
+    """The body is not a message we can take (JSON-RPC -32600, HTTP 400)."""
+
+    code = -32600
+
+
+class ParseError(GatewayError):
+    """The body is not JSON (JSON-RPC -32700, HTTP 400)."""
+
+    code = -32700
+
+
+class UnknownSession(GatewayError):
+    """The Mcp-Session-Id is none of this principal's (HTTP 404: the client initializes again)."""
+
+    code = -32001
+
+
+class UnknownBackend(GatewayError):
+    """There is no backend of that name (HTTP 404)."""
+
+    code = -32001
+
+
+class BackendUnavailable(GatewayError):
+    """The backend did not start, ended, or did not answer in time."""
+
+    code = -32000
+
+
+class SettingsError(MCPAuthError):
+    """The process does not start. Names the variable or the file's key, never a value."""
+
+
+class OperationError(MCPAuthError):
+    """A command cannot be carried out; the text says what to change."""
+
+
+class DataDirectoryBusy(MCPAuthError):
+    """Another process holds the data directory."""

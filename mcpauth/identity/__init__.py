@@ -1,0 +1,1 @@
+"""Where a person proves who they are: one file per provider."""

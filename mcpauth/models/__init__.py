@@ -1,0 +1,1 @@
+"""Frozen records and wire messages. They decide nothing."""

@@ -1,0 +1,1 @@
+"""The rules of OAuth, one RFC section per file. No HTTP, no SQL."""

@@ -1,0 +1,1 @@
+"""HTTP: one handler file per endpoint. A handler parses, makes one call, writes."""
