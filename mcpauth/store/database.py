@@ -19,8 +19,10 @@ Transaction = Callable[[sqlite3.Connection], T]
 class _Job:
     """A transaction waiting for its turn, and what became of it."""
 
-    def __init__(self, function: Transaction[Any], future: asyncio.Future[Any]) -> None:
-        self.function, self.future = function, future
+    def __init__(
+        self, function: Transaction[Any], then: Callable[[Any], None] | None, future: asyncio.Future[Any]
+    ) -> None:
+        self.function, self.then, self.future = function, then, future
         self.result: Any = None
         self.error: BaseException | None = None
 
@@ -92,18 +94,23 @@ class Database:
         raw[0].row_factory = sqlite3.Row
         return cls(writer, raw, reader)
 
-    async def transact(self, function: Transaction[T]) -> T:
+    async def transact(self, function: Transaction[T], then: Callable[[T], None] | None = None) -> T:
         """What ``function(connection)`` returns, once its changes are on disk.
 
-        It runs on the database's thread: it must not await, and must not touch what the event loop owns.
-        What it raises is raised here, and its changes are undone. Being cancelled here does not stop it.
+        ``function`` runs on the database's thread: it must not await, nor touch what the event loop owns.
+        What it raises is raised here, and its changes are undone. ``then(result)`` runs on the loop after
+        the commit and before anything else hears of it, in the order of the commits: it is where memory
+        follows the disk. Both happen even when the caller is cancelled meanwhile.
         """
-        future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._waiting.append(_Job(function, future))
+        return await self.submit(function, then)
+
+    def submit(self, function: Transaction[T], then: Callable[[T], None] | None = None) -> asyncio.Future[T]:
+        """``transact`` for a caller that queues now and waits later, or never."""
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append(_Job(function, then, future))
         if self._task is None or self._task.done():
             self._task = asyncio.create_task(self._write())
-        result: T = await future
-        return result
+        return future
 
     async def _write(self) -> None:
         while self._waiting:
@@ -112,6 +119,11 @@ class Database:
             self._raw[0].batch = batch
             await self._writer.commit()
             for job in batch:
+                if job.error is None and job.then is not None:
+                    try:
+                        job.then(job.result)
+                    except Exception as error:
+                        job.error = error
                 if job.future.cancelled():
                     continue
                 if job.error is not None:

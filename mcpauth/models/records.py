@@ -1,0 +1,113 @@
+"""The rows of the store, as frozen records. ``_at`` is epoch seconds, ``_hash`` a fingerprint."""
+
+from collections.abc import Mapping
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Role = Literal["owner", "member", "pending"]
+AuthMethod = Literal["none", "client_secret_post", "client_secret_basic"]
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class User(Record):
+    user_id: str
+    name: str
+    role: Role
+    created_at: int
+    approved_at: int | None
+
+
+class Identity(Record):
+    """What a provider says of a person. ``provider_id`` is its immutable key."""
+
+    provider: str
+    provider_id: str
+    login: str
+    email: str | None = None
+    picture: str | None = None
+
+
+class ClientMetadata(Record):
+    """What a client registered (RFC 7591 §2), as it is echoed."""
+
+    client_name: str | None = None
+    redirect_uris: tuple[str, ...]
+    grant_types: tuple[str, ...] = ("authorization_code", "refresh_token")
+    response_types: tuple[str, ...] = ("code",)
+    token_endpoint_auth_method: AuthMethod = "client_secret_basic"
+    scope: str | None = None
+    client_uri: str | None = None
+    logo_uri: str | None = None
+    tos_uri: str | None = None
+    policy_uri: str | None = None
+    contacts: tuple[str, ...] | None = None
+    software_id: str | None = None
+    software_version: str | None = None
+    application_type: Literal["web", "native"] | None = None
+
+
+class Client(Record):
+    client_id: str
+    metadata: ClientMetadata
+    secret_hash: str | None
+    registration_token_hash: str | None
+    preregistered: bool
+    created_at: int
+    used_at: int | None
+
+    @property
+    def name(self) -> str:
+        """What to call it before a person: what it says of itself, else its id."""
+        return self.metadata.client_name or self.client_id
+
+
+class Grant(Record):
+    """What a user allowed one client. ``servers``: see models.principal.Principal."""
+
+    grant_id: str
+    user_id: str
+    client_id: str
+    scope: str
+    resource: str
+    servers: Mapping[str, frozenset[str] | None] | None
+    created_at: int
+    ended_at: int | None = None
+    end_reason: str | None = None
+
+
+class AuthorizationCode(Record):
+    code_hash: str
+    grant_id: str
+    client_id: str
+    redirect_uri: str
+    code_challenge: str
+    resource: str
+    expires_at: int
+    redeemed_at: int | None
+
+
+class Session(Record):
+    """A live sign-in: a browser's (``grant_id`` None), or one client's grant."""
+
+    session_id: str
+    user_id: str
+    grant_id: str | None
+    cookie_hash: str | None
+    opened_at: int
+    last_used_at: float
+    access_expires_at: int
+    generation: int
+
+
+class Notice(Record):
+    """Something the owner should know: a line in ``status``, a banner on the pages."""
+
+    notice_id: int
+    user_id: str
+    kind: str
+    about: str
+    created_at: int

@@ -1,0 +1,46 @@
+"""Which MCP endpoint a token is for (RFC 8707 §2)."""
+
+from collections.abc import Callable, Iterable
+from urllib.parse import urlsplit
+
+from ..errors import InvalidTarget
+
+DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class Resources:
+    """The canonical resources: ``{origin}/mcp`` for all backends, ``{origin}/mcp/{backend}`` for one."""
+
+    def __init__(self, origin: str, backends: Callable[[], Iterable[str]]) -> None:
+        self.origin, self.backends = origin, backends
+
+    @property
+    def default(self) -> str:
+        return f"{self.origin}/mcp"
+
+    def of(self, backend: str | None) -> str:
+        return self.default if backend is None else f"{self.default}/{backend}"
+
+    def canonical(self, resource: str) -> str:
+        """The resource that is meant: a trailing slash and a default port make no difference.
+
+        Nothing, or the origin alone, means all backends. Raises InvalidTarget for anything else.
+        """
+        if not resource:
+            return self.default
+        try:
+            parts = urlsplit(resource)
+            port = parts.port
+        except ValueError:
+            raise InvalidTarget("resource is not a URL") from None
+        if parts.fragment or parts.query or "@" in parts.netloc or "#" in resource:
+            raise InvalidTarget("resource must have no fragment, query or user")
+        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+        shown = "" if port in (None, DEFAULT_PORTS.get(parts.scheme)) else f":{port}"
+        path = parts.path.rstrip("/")
+        wanted = f"{parts.scheme}://{host}{shown}{path}"
+        if wanted == self.origin:
+            return self.default
+        if wanted == self.default or wanted in (self.of(backend) for backend in self.backends()):
+            return wanted
+        raise InvalidTarget("resource is not one of this server's MCP endpoints")

@@ -1,0 +1,19 @@
+"""Values that count once, across restarts."""
+
+import sqlite3
+
+from .database import Database
+
+
+class UsedOnceStore:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def use(self, value_hash: str, expires_at: int) -> bool:
+        """True for exactly one caller, ever (until the row is swept, after ``expires_at``)."""
+
+        def use(connection: sqlite3.Connection) -> bool:
+            statement = "insert or ignore into used_once (value_hash, expires_at) values (?, ?)"
+            return connection.execute(statement, (value_hash, expires_at)).rowcount == 1
+
+        return await self._database.transact(use)
