@@ -80,8 +80,11 @@ class Grant(Record):
 
 
 class AuthorizationCode(Record):
+    """A code with what it needs to know of its grant."""
+
     code_hash: str
     grant_id: str
+    user_id: str
     client_id: str
     redirect_uri: str
     code_challenge: str

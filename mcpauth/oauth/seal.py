@@ -22,7 +22,7 @@ class Seal:
     def __init__(self, secret: str, purpose: str, ttl: int, ambient: Ambient) -> None:
         key = hmac.digest(secret.encode(), f"seal:{purpose}".encode(), hashlib.sha256)
         self._fernet = Fernet(base64.urlsafe_b64encode(key))
-        self._ttl, self._ambient = ttl, ambient
+        self.ttl, self._ambient = ttl, ambient
 
     def seal(self, content: BaseModel) -> str:
         data = zlib.compress(content.model_dump_json(exclude_none=True).encode())
@@ -34,7 +34,7 @@ class Seal:
             return None
         padded = text + "=" * (-len(text) % 4)
         try:
-            data = self._fernet.decrypt_at_time(padded, self._ttl, self._ambient.now())
+            data = self._fernet.decrypt_at_time(padded, self.ttl, self._ambient.now())
             return model.model_validate_json(zlib.decompress(data))
         except (InvalidToken, ValidationError, ValueError, zlib.error):
             return None

@@ -5,6 +5,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..models.records import AuthorizationCode, Grant
+from . import used_once
 from .database import Database
 
 if TYPE_CHECKING:
@@ -98,10 +99,15 @@ class GrantStore:
     def __init__(self, database: Database, sessions: "SessionStore") -> None:
         self._database, self._sessions = database, sessions
 
-    async def approve(self, grant: Grant, code: AuthorizationCode) -> bool:
-        """Store the grant and its code in one transaction. False when client or user are gone meanwhile."""
+    async def approve(self, grant: Grant, code: AuthorizationCode, once_hash: str, once_until: int) -> bool:
+        """Store the grant and its code in one transaction.
+
+        False when ``once_hash`` was used before, or client or user are gone meanwhile; then nothing is stored.
+        """
 
         def approve(connection: sqlite3.Connection) -> bool:
+            if not used_once.use(connection, once_hash, once_until):
+                return False
             used = connection.execute(
                 "update clients set used_at = :now where client_id = :client_id",
                 {"now": grant.created_at, "client_id": grant.client_id},

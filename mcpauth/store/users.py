@@ -154,6 +154,18 @@ class UserStore:
         await self.load()
         return result
 
+    async def promote_to_owner(self, user_id: str, now: int) -> bool:
+        """Make an existing user the first owner. False when there is an owner already."""
+
+        def promote(connection: sqlite3.Connection) -> bool:
+            statement = (
+                "update users set role = 'owner', approved_at = coalesce(approved_at, :now)"
+                " where user_id = :user_id and not exists (select 1 from users where role = 'owner')"
+            )
+            return connection.execute(statement, {"user_id": user_id, "now": now}).rowcount == 1
+
+        return await self._change(promote)
+
     async def find(self, user_id: str) -> User | None:
         row = await self._database.fetch_one("select * from users where user_id = :user_id", {"user_id": user_id})
         return read(row) if row else None

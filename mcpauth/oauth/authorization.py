@@ -1,0 +1,274 @@
+"""The authorization endpoint and the decision of the person at it (RFC 6749 §4.1.1-2, RFC 9207)."""
+
+import logging
+import unicodedata
+from collections.abc import Mapping, Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from .. import log
+from ..ambient import Ambient, fingerprint
+from ..errors import AccessDenied, InvalidRequest, InvalidTarget, OAuthError, PageError, UnsupportedResponseType
+from ..models.messages import AuthorizationParams
+from ..models.records import AuthorizationCode, Client, Grant, User
+from ..store.clients import ClientStore
+from ..store.grants import GrantStore
+from ..store.sessions import SessionStore
+from . import hosted_callbacks, pkce, redirect_uri, scope
+from .issuer import Issuer
+from .resource import Resources
+from .seal import Seal
+
+logger = logging.getLogger(__name__)
+
+PKCE_REQUIRED = "PKCE code_challenge and code_challenge_method=S256 are required"
+LONGEST_STATE = 4096
+
+
+class AuthorizationRequest(BaseModel):
+    """A request that was found good. The browser carries it, sealed, so that it costs us no disk."""
+
+    model_config = ConfigDict(frozen=True)
+
+    request_id: str
+    issuer: str
+    client_id: str
+    redirect_uri: str
+    state: str | None
+    code_challenge: str
+    scope: str
+    resource: str
+
+    def redirect(self, parameters: Mapping[str, str]) -> str:
+        """Where the answer goes, ``state`` as it came, ``iss`` as RFC 9207 wants it."""
+        return _redirect(self.redirect_uri, parameters, self.state, self.issuer)
+
+
+class RedirectedError(Exception):
+    """``error`` goes to the client, at ``location``; only ever made for a redirect URI that was checked."""
+
+    def __init__(self, error: OAuthError, location: str) -> None:
+        super().__init__(str(error))
+        self.error, self.location = error, location
+
+
+class ConsentQuestion(BaseModel):
+    """What the consent page asks. ``connected_before`` is about this person and this client."""
+
+    model_config = ConfigDict(frozen=True)
+
+    request: AuthorizationRequest
+    client: Client
+    client_name: str
+    connected_before: bool
+    signs_out: str | None
+
+
+def display_name(client: Client) -> str:
+    """The client's name without what could make a page say something else: controls, bidi marks, blank runs."""
+    visible = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in client.name)
+    text = " ".join(visible.split())
+    return (text if len(text) <= 80 else text[:79] + "…") or client.client_id
+
+
+def _redirect(uri: str, parameters: Mapping[str, str], state: str | None, issuer: str) -> str:
+    values = dict(parameters)
+    if state is not None:
+        values["state"] = state
+    return redirect_uri.with_parameters(uri, {**values, "iss": issuer})
+
+
+def _stale() -> PageError:
+    hint = "Go back to the program that sent you here and connect it again."
+    return PageError(400, "This request has expired", hint)
+
+
+class Authorization:
+    def __init__(
+        self,
+        clients: ClientStore,
+        grants: GrantStore,
+        sessions: SessionStore,
+        resources: Resources,
+        seal: Seal,
+        code_ttl: int,
+        ambient: Ambient,
+    ) -> None:
+        self._clients, self._grants, self._sessions = clients, grants, sessions
+        self._resources, self._seal, self._code_ttl, self._ambient = resources, seal, code_ttl, ambient
+
+    async def begin(self, issuer: Issuer, query: Mapping[str, Sequence[str]], *, signed_in: bool) -> str:
+        """Check the request and seal it. Nothing is stored, so it may come twice.
+
+        Raises PageError until client and redirect URI are known to belong together. After that an error goes
+        to the client (RedirectedError) where the address is trusted, so that a stranger cannot register a
+        client and use this host as an open redirector; elsewhere it is an OAuthError.
+        """
+        params = AuthorizationParams(
+            **{name: values[0] for name, values in query.items() if name in AuthorizationParams.model_fields}
+        )
+        for name in ("client_id", "redirect_uri"):
+            if len(query.get(name, ())) > 1:
+                raise PageError(400, "This link is broken", f"It names {name} more than once.")
+        client = await self._clients.find(params.client_id) if params.client_id else None
+        if client is None:
+            raise PageError(
+                400,
+                "This program is not known here",
+                "Remove the connection in the program that sent you here, and add it again: it then registers anew.",
+            )
+        uri = self._redirect_uri(client, params.redirect_uri)
+        try:
+            return self._seal.seal(self._check(issuer, client, uri, params, query))
+        except OAuthError as error:
+            logger.info(
+                "authorization_refused",
+                extra=log.fields(client_id=client.client_id, error=error.error, reason=error.description),
+            )
+            if not (signed_in or await self._is_trusted(client, uri)):
+                raise
+            state = params.state if len(query.get("state", ())) <= 1 else None
+            location = _redirect(uri, error.body(), state, issuer.identifier)
+            raise RedirectedError(error, location) from None
+
+    @staticmethod
+    def _redirect_uri(client: Client, given: str) -> str:
+        registered = client.metadata.redirect_uris
+        if not given:
+            # RFC 6749 §3.1.2.3: it may be left out where there is only one.
+            if len(registered) == 1:
+                return registered[0]
+            raise PageError(400, "This link is broken", "It lacks the redirect_uri.")
+        if not redirect_uri.is_registered(given, registered):
+            raise PageError(
+                400,
+                "This link leads somewhere else",
+                "The address that would get the answer is not one that this program registered. "
+                "If you started this yourself, remove the connection there and add it again.",
+            )
+        return given
+
+    async def _is_trusted(self, client: Client, uri: str) -> bool:
+        return (
+            redirect_uri.is_loopback(uri)
+            or hosted_callbacks.is_hosted(uri)
+            or hosted_callbacks.is_private_use(uri)
+            or client.preregistered
+            or bool(await self._grants.connected(client.client_id))
+        )
+
+    def _check(
+        self,
+        issuer: Issuer,
+        client: Client,
+        uri: str,
+        params: AuthorizationParams,
+        query: Mapping[str, Sequence[str]],
+    ) -> AuthorizationRequest:
+        for name in AuthorizationParams.model_fields:
+            values = query.get(name, ())
+            if len(values) > 1 and (name != "resource" or len(set(values)) > 1):
+                if name == "resource":
+                    raise InvalidTarget("only one resource can be asked for at a time")
+                raise InvalidRequest(f"{name} is included more than once")
+        if params.response_type != "code":
+            if not params.response_type:
+                raise InvalidRequest("response_type is missing: it must be code")
+            raise UnsupportedResponseType("response_type must be code")
+        if params.code_challenge_method != "S256" or not params.code_challenge:
+            raise InvalidRequest(PKCE_REQUIRED)
+        if not pkce.is_challenge(params.code_challenge):
+            raise InvalidRequest("code_challenge must be 43 base64url characters, as S256 makes them")
+        if params.state is not None and len(params.state) > LONGEST_STATE:
+            raise InvalidRequest(f"state is longer than {LONGEST_STATE} characters")
+        return AuthorizationRequest(
+            request_id=self._ambient.identifier(),
+            issuer=issuer.identifier,
+            client_id=client.client_id,
+            redirect_uri=uri,
+            state=params.state,
+            code_challenge=params.code_challenge,
+            scope=scope.resolve(params.scope, self._resources.backends()),
+            resource=self._resources.canonical(params.resource),
+        )
+
+    async def client_of(self, sealed: str) -> str:
+        """The name of the client that a sealed request is of, for the sign-in page. Raises PageError."""
+        request = self._unseal(sealed)
+        return display_name(await self._client(request))
+
+    async def question(self, sealed: str, user: User) -> ConsentQuestion:
+        """What to ask ``user``. Raises PageError."""
+        request = self._unseal(sealed)
+        client = await self._client(request)
+        connected = await self._grants.connected(client.client_id, user.user_id)
+        return ConsentQuestion(
+            request=request,
+            client=client,
+            client_name=display_name(client),
+            connected_before=any(grant.ended_at is None for grant in connected),
+            signs_out=await self._surplus(user),
+        )
+
+    async def _surplus(self, user: User) -> str | None:
+        live = self._sessions.surplus_for(user.user_id, self._ambient.now())
+        if live is None or live.grant is None:
+            return None
+        client = await self._clients.find(live.grant.client_id)
+        return display_name(client) if client else None
+
+    async def approve(self, sealed: str, user: User, servers: Mapping[str, frozenset[str] | None] | None) -> str:
+        """The person said yes: where the code goes. Works once for each request. Raises PageError."""
+        request = self._unseal(sealed)
+        client = await self._client(request)
+        now = self._ambient.now()
+        code = self._ambient.secret()
+        grant = Grant(
+            grant_id=self._ambient.identifier(),
+            user_id=user.user_id,
+            client_id=client.client_id,
+            scope=request.scope,
+            resource=request.resource,
+            servers=servers,
+            created_at=now,
+        )
+        issued = AuthorizationCode(
+            code_hash=fingerprint(code),
+            grant_id=grant.grant_id,
+            user_id=user.user_id,
+            client_id=client.client_id,
+            redirect_uri=request.redirect_uri,
+            code_challenge=request.code_challenge,
+            resource=request.resource,
+            expires_at=now + self._code_ttl,
+            redeemed_at=None,
+        )
+        if not await self._grants.approve(grant, issued, fingerprint(request.request_id), now + self._seal.ttl):
+            raise PageError(
+                409,
+                "You have answered this already",
+                "If the program did not connect, start again there.",
+            )
+        about = log.fields(client_id=client.client_id, grant_id=grant.grant_id, user_id=user.user_id)
+        logger.info("consent_approved", extra=about)
+        return request.redirect({"code": code})
+
+    async def deny(self, sealed: str, user: User) -> str:
+        """The person said no: where the client hears of it. Raises PageError."""
+        request = self._unseal(sealed)
+        client = await self._client(request)
+        logger.info("consent_denied", extra=log.fields(client_id=client.client_id, user_id=user.user_id))
+        return request.redirect(AccessDenied("the person said no").body())
+
+    def _unseal(self, sealed: str) -> AuthorizationRequest:
+        request = self._seal.unseal(sealed, AuthorizationRequest)
+        if request is None:
+            raise _stale()
+        return request
+
+    async def _client(self, request: AuthorizationRequest) -> Client:
+        """The client, still there and with that redirect URI: either may have changed since."""
+        client = await self._clients.find(request.client_id)
+        if client is None or not redirect_uri.is_registered(request.redirect_uri, client.metadata.redirect_uris):
+            raise _stale()
+        return client

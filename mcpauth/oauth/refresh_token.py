@@ -1,0 +1,91 @@
+"""Refresh tokens: each use brings a successor (RFC 6749 §6, OAuth 2.1 §4.3)."""
+
+import base64
+import hashlib
+import hmac
+import logging
+
+from .. import log
+from ..ambient import Ambient, fingerprint
+from ..errors import InvalidGrant, InvalidRequest, InvalidTarget
+from ..models.messages import TokenRequest, TokenResponse
+from ..models.records import Client
+from ..store.refresh_tokens import RefreshTokenStore, Refused, Rotation
+from . import scope
+from .access_token import AccessTokens
+from .issuer import Issuer
+from .resource import Resources
+
+logger = logging.getLogger(__name__)
+
+GRACE = 60
+
+REASONS = {
+    "unknown": "the refresh token is not known",
+    "ended": "the access that this refresh token belongs to has ended",
+    "expired": "the refresh token has expired",
+    "reused": "the refresh token was used before; all access that came from it has ended",
+}
+
+
+class RefreshTokenGrant:
+    """A successor is computed from the token it replaces, so that it can be given again without being stored."""
+
+    grant_type = "refresh_token"
+
+    def __init__(
+        self,
+        refresh_tokens: RefreshTokenStore,
+        access_tokens: AccessTokens,
+        resources: Resources,
+        key: str,
+        ttl: int,
+        ambient: Ambient,
+    ) -> None:
+        self._refresh_tokens, self._access_tokens, self._resources = refresh_tokens, access_tokens, resources
+        self._key, self._ttl, self._ambient = key.encode(), ttl, ambient
+
+    def _successor(self, token: str) -> str:
+        digest = hmac.digest(self._key, token.encode(), hashlib.sha256)
+        return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+    async def exchange(self, issuer: Issuer, client: Client, request: TokenRequest) -> TokenResponse:
+        if not request.refresh_token:
+            raise InvalidRequest("refresh_token is missing")
+        token_hash = fingerprint(request.refresh_token)
+        if request.resource:
+            await self._check_resource(token_hash, client, request.resource)
+        now = self._ambient.now()
+        successor = self._successor(request.refresh_token)
+        outcome = await self._refresh_tokens.rotate(
+            Rotation(
+                token_hash=token_hash,
+                successor_hash=fingerprint(successor),
+                client_id=client.client_id,
+                now=now,
+                expires_at=now + self._ttl,
+                access_expires_at=now + self._access_tokens.ttl,
+                grace=GRACE,
+                session_id=self._ambient.identifier(),
+            )
+        )
+        if isinstance(outcome, Refused):
+            level = logging.WARNING if outcome.reason == "reused" else logging.INFO
+            about = log.fields(client_id=client.client_id, reason=outcome.reason)
+            logger.log(level, "refresh_refused", extra=about)
+            raise InvalidGrant(REASONS[outcome.reason])
+        grant, session_id = outcome.grant, outcome.session.session_id
+        granted = scope.narrow(request.scope, grant.scope)
+        logger.info("token_refreshed", extra=log.fields(client_id=client.client_id, grant_id=grant.grant_id))
+        return TokenResponse(
+            access_token=self._access_tokens.issue(issuer.identifier, grant, session_id, granted, outcome.generation),
+            expires_in=self._access_tokens.ttl,
+            refresh_token=successor,
+            scope=granted,
+        )
+
+    async def _check_resource(self, token_hash: str, client: Client, resource: str) -> None:
+        wanted = self._resources.canonical(resource)
+        found = await self._refresh_tokens.find_grant(token_hash)
+        if found is not None and found[0].client_id == client.client_id and found[0].resource != wanted:
+            raise InvalidTarget("resource differs from what was granted")

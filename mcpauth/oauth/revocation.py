@@ -1,0 +1,89 @@
+"""Ending and inspecting tokens (RFC 7009, RFC 7662)."""
+
+import logging
+
+from .. import log
+from ..ambient import Ambient, fingerprint
+from ..errors import InvalidClient, InvalidRequest
+from ..models.messages import ClientCredentials, Introspection, RevocationRequest
+from ..models.records import Client
+from ..store.grants import GrantStore
+from ..store.refresh_tokens import RefreshTokenStore
+from ..store.sessions import SessionStore
+from .access_token import AccessTokens
+from .client_authentication import ClientAuthentication
+
+logger = logging.getLogger(__name__)
+
+INACTIVE = Introspection(active=False)
+
+
+class Revocation:
+    def __init__(
+        self,
+        authentication: ClientAuthentication,
+        access_tokens: AccessTokens,
+        refresh_tokens: RefreshTokenStore,
+        grants: GrantStore,
+        sessions: SessionStore,
+        ambient: Ambient,
+    ) -> None:
+        self._authentication, self._access_tokens, self._refresh_tokens = authentication, access_tokens, refresh_tokens
+        self._grants, self._sessions, self._ambient = grants, sessions, ambient
+
+    async def revoke(
+        self, authorization: str | None, credentials: ClientCredentials, request: RevocationRequest
+    ) -> None:
+        """End the grant that the token belongs to, with everything that came from it (RFC 7009 §2.1).
+
+        A token that is unknown, or another client's, changes nothing and looks the same (§2.2).
+        """
+        client = await self._authentication.authenticate(authorization, credentials)
+        if not request.token:
+            raise InvalidRequest("token is missing")
+        grant_id = await self._grant_of(request.token, client)
+        if grant_id is not None:
+            await self._grants.end(self._ambient.now(), "revoked_by_client", grant_id=grant_id)
+            logger.info("grant_revoked", extra=log.fields(client_id=client.client_id, grant_id=grant_id))
+
+    async def _grant_of(self, token: str, client: Client) -> str | None:
+        found = await self._refresh_tokens.find_grant(fingerprint(token))
+        if found is not None:
+            return found[0].grant_id if found[0].client_id == client.client_id else None
+        claims = self._access_tokens.read(token)
+        if claims is None or claims.client_id != client.client_id:
+            return None
+        live = self._sessions.find(claims.sid, self._ambient.instant())
+        return None if live is None or live.grant is None else live.grant.grant_id
+
+    async def introspect(
+        self, authorization: str | None, credentials: ClientCredentials, request: RevocationRequest
+    ) -> Introspection:
+        """What a live token of the asking client says (RFC 7662 §2); nothing of any other.
+
+        Raises InvalidClient for a client without a secret: anybody could ask in its name.
+        """
+        client = await self._authentication.authenticate(authorization, credentials)
+        if client.secret_hash is None:
+            raise InvalidClient("introspection needs a client with a secret")
+        if not request.token:
+            raise InvalidRequest("token is missing")
+        claims = self._access_tokens.inspect(request.token)
+        if claims is not None:
+            if claims.client_id != client.client_id:
+                return INACTIVE
+            return Introspection(active=True, token_type="Bearer", **claims.model_dump())
+        found = await self._refresh_tokens.find_grant(fingerprint(request.token))
+        if found is None:
+            return INACTIVE
+        grant, expires_at = found
+        if grant.client_id != client.client_id or grant.ended_at is not None or expires_at <= self._ambient.now():
+            return INACTIVE
+        return Introspection(
+            active=True,
+            client_id=grant.client_id,
+            sub=grant.user_id,
+            aud=grant.resource,
+            scope=grant.scope,
+            exp=expires_at,
+        )
