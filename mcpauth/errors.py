@@ -115,11 +115,14 @@ class InsufficientScope(OAuthError):
 
 
 class PageError(MCPAuthError):
-    """Shown to a person, never redirected. ``title`` says what happened, ``hint`` what to do."""
+    """Shown to a person, never redirected. ``title`` says what happened, ``hint`` what to do.
 
-    def __init__(self, status: int, title: str, hint: str) -> None:
+    A program that does not read HTML gets the same as JSON, with ``error`` as the code.
+    """
+
+    def __init__(self, status: int, title: str, hint: str, error: str = "invalid_request") -> None:
         super().__init__(title)
-        self.status, self.title, self.hint = status, title, hint
+        self.status, self.title, self.hint, self.error = status, title, hint, error
 
 
 class IdentityError(MCPAuthError):
@@ -150,6 +153,24 @@ class ParseError(GatewayError):
     """The body is not JSON (JSON-RPC -32700, HTTP 400)."""
 
     code = -32700
+
+
+class UnknownMethod(GatewayError):
+    """Nothing here answers that method (JSON-RPC -32601)."""
+
+    code = -32601
+
+
+class InvalidParameters(GatewayError):
+    """The method is known, what it is asked for is not (JSON-RPC -32602)."""
+
+    code = -32602
+
+
+class NotAllowed(GatewayError):
+    """The grant does not reach this backend. Never a 403: a client would only register again."""
+
+    code = -32000
 
 
 class UnknownSession(GatewayError):

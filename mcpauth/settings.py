@@ -2,7 +2,7 @@
 
 import difflib
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
@@ -169,6 +169,31 @@ class Settings(BaseModel):
 
     def trusts(self, provider: str) -> bool:
         return not self.trusted_providers or provider in self.trusted_providers
+
+    def summary(self, available: Sequence[str], trusted: Sequence[str]) -> dict[str, Any]:
+        """What ``health`` and ``config`` tell: no secrets. The providers are those of this moment."""
+        return {
+            "providers": {
+                "available": list(available),
+                "trusted": list(trusted),
+                "redirectUri": self.callback_uri,
+            },
+            "tokens": {
+                "accessTokenExpiry": self.access_token_expiry,
+                "refreshTokenExpiry": self.refresh_token_expiry,
+                "algorithm": self.jwt_algorithm,
+            },
+            "sessions": {
+                "timeout": self.session_timeout,
+                "maxPerUser": self.max_sessions_per_user,
+                "autoCreateUsers": self.auto_create_users,
+            },
+            "http": {
+                "basePath": self.base_path,
+                "secureCookies": self.cookies_are_secure,
+                "sameSitePolicy": self.same_site_policy,
+            },
+        }
 
     @classmethod
     def from_env(cls, environ: Mapping[str, str]) -> Self:

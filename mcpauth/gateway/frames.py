@@ -8,12 +8,19 @@ from typing import Any
 
 import msgspec
 
-from ..errors import InvalidMessage, ParseError
+from ..errors import GatewayError, InvalidMessage, ParseError
 
 Frame = dict[str, msgspec.Raw]
 
+# What one message may weigh, in either direction.
+LIMIT = 16 * 1024 * 1024
+
+_VERSION = msgspec.Raw(b'"2.0"')
 _decoder = msgspec.json.Decoder(Frame)
-_encode = msgspec.json.encode
+_text = msgspec.json.Decoder(str)
+_identifier: msgspec.json.Decoder[int | str] = msgspec.json.Decoder(int | str)
+_encoder = msgspec.json.Encoder()
+_encode = _encoder.encode
 
 
 def decode(body: bytes) -> Frame:
@@ -38,9 +45,64 @@ def encode(frame: Frame) -> bytes:
     return line
 
 
+def encode_line(frame: Frame) -> bytearray:
+    """``encode`` with the line's end, made in place: a body is not copied for one byte more."""
+    line = bytearray()
+    _encoder.encode_into(frame, line)
+    if b"\n" in line or b"\r" in line:
+        line = bytearray(msgspec.json.format(bytes(line), indent=-1))
+    line += b"\n"
+    return line
+
+
 def raw(value: Any) -> msgspec.Raw:
     return msgspec.Raw(_encode(value))
 
 
 def value(member: msgspec.Raw) -> Any:
     return msgspec.json.decode(member)
+
+
+def members(member: msgspec.Raw | None) -> Frame:
+    """The members of an object, each raw; none of what is absent or is no object."""
+    if member is None:
+        return {}
+    try:
+        return _decoder.decode(member)
+    except msgspec.DecodeError:
+        return {}
+
+
+def text(member: msgspec.Raw | None) -> str | None:
+    """The string, or None of what is absent or is no string."""
+    if member is None:
+        return None
+    try:
+        return _text.decode(member)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def identifier(member: msgspec.Raw) -> int | str:
+    """An id by type and value: 1 and "1" differ, "a" and its escaped form do not."""
+    try:
+        return _identifier.decode(member)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise InvalidMessage('"id" must be a string or an integer') from None
+
+
+def request(number: int, method: str, params: Any) -> Frame:
+    return {"jsonrpc": _VERSION, "id": raw(number), "method": raw(method), "params": raw(params)}
+
+
+def notification(method: str) -> Frame:
+    return {"jsonrpc": _VERSION, "method": raw(method)}
+
+
+def result(to: msgspec.Raw, value: Any) -> Frame:
+    return {"jsonrpc": _VERSION, "id": to, "result": raw(value)}
+
+
+def failure(to: msgspec.Raw | None, error: GatewayError) -> Frame:
+    about = {"code": error.code, "message": error.message}
+    return {"jsonrpc": _VERSION, "id": raw(None) if to is None else to, "error": raw(about)}

@@ -32,6 +32,7 @@ class AuthorizationRequest(BaseModel):
 
     request_id: str
     issuer: str
+    scope_added: bool
     client_id: str
     redirect_uri: str
     state: str | None
@@ -62,6 +63,7 @@ class ConsentQuestion(BaseModel):
     client_name: str
     connected_before: bool
     signs_out: str | None
+    scope_note: str | None
 
 
 def display_name(client: Client) -> str:
@@ -116,6 +118,7 @@ class Authorization:
                 400,
                 "This program is not known here",
                 "Remove the connection in the program that sent you here, and add it again: it then registers anew.",
+                "invalid_client",
             )
         uri = self._redirect_uri(client, params.redirect_uri)
         try:
@@ -181,14 +184,16 @@ class Authorization:
             raise InvalidRequest("code_challenge must be 43 base64url characters, as S256 makes them")
         if params.state is not None and len(params.state) > LONGEST_STATE:
             raise InvalidRequest(f"state is longer than {LONGEST_STATE} characters")
+        wanted = scope.resolve(params.scope, self._resources.backends())
         return AuthorizationRequest(
             request_id=self._ambient.identifier(),
+            scope_added=bool(params.scope) and not any(map(scope.is_mcp, params.scope.split())),
             issuer=issuer.identifier,
             client_id=client.client_id,
             redirect_uri=uri,
             state=params.state,
             code_challenge=params.code_challenge,
-            scope=scope.resolve(params.scope, self._resources.backends()),
+            scope=wanted,
             resource=self._resources.canonical(params.resource),
         )
 
@@ -208,6 +213,9 @@ class Authorization:
             client_name=display_name(client),
             connected_before=any(grant.ended_at is None for grant in connected),
             signs_out=await self._surplus(user),
+            scope_note="It did not ask for mcp, which everything here needs, so mcp was added."
+            if request.scope_added
+            else None,
         )
 
     async def _surplus(self, user: User) -> str | None:

@@ -61,6 +61,7 @@ class Departure(NamedTuple):
     url: str
     cookie_name: str
     cookie: str
+    ttl: int
 
 
 class Arrival(NamedTuple):
@@ -114,6 +115,12 @@ class PasswordSignIn:
         logger.info("signed_in", extra=log.fields(user_id=user.user_id, provider="password", address=address))
         return user
 
+    def remember(self, user: User, browser: KnownBrowser | None) -> KnownBrowser:
+        """What the browser shows next time, so that strangers' failures do not count for it."""
+        if browser is not None and browser.user_id == user.user_id:
+            return browser
+        return KnownBrowser(user_id=user.user_id, browser_id=self._ambient.identifier())
+
 
 class ProviderSignIn:
     def __init__(
@@ -144,7 +151,7 @@ class ProviderSignIn:
         )
         state = self._state_seal.seal(State(nonce=pending.nonce))
         url = provider.authorization_url(state, pkce.challenge_of(pending.code_verifier))
-        return Departure(url, cookie_suffix(pending.nonce), self._cookie_seal.seal(pending))
+        return Departure(url, cookie_suffix(pending.nonce), self._cookie_seal.seal(pending), self._cookie_seal.ttl)
 
     def cookie_of(self, state: str) -> str:
         """The name's end of the cookie that belongs to ``state``. Raises PageError."""

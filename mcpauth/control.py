@@ -1,0 +1,75 @@
+"""data/control.sock: commands reach the running server, so that they take effect at once."""
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from . import log
+from .errors import MCPAuthError, OperationError
+
+logger = logging.getLogger(__name__)
+
+NAME = "control.sock"
+LONGEST = 1024 * 1024
+
+Run = Callable[[str, dict[str, Any]], Awaitable[Any]]
+
+
+class ControlServer:
+    """One line of JSON asks, one line answers. Whoever may open the socket may do everything."""
+
+    def __init__(self, path: Path, run: Run) -> None:
+        self._path, self._run = path, run
+        self._server: asyncio.Server | None = None
+
+    async def start(self) -> None:
+        self._path.unlink(missing_ok=True)
+        # The name is given relative to the folder: a socket's path must be shorter than many home folders are.
+        with contextlib.chdir(self._path.parent):
+            self._server = await asyncio.start_unix_server(self._serve, self._path.name, limit=LONGEST)
+        self._path.chmod(0o600)
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._path.unlink(missing_ok=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            asked = json.loads(await reader.readline())
+            try:
+                answer = {"result": await self._run(asked["operation"], asked["arguments"])}
+            except MCPAuthError as error:
+                answer = {"error": str(error)}
+            except Exception as error:
+                logger.error("operation_failed", exc_info=error, extra=log.fields(operation=asked["operation"]))
+                answer = {"error": "the server could not do this; its log says why"}
+            writer.write(json.dumps(answer).encode() + b"\n")
+            await writer.drain()
+        except (ValueError, KeyError, TypeError, ConnectionError):
+            logger.warning("control_request_refused")
+        finally:
+            writer.close()
+
+
+async def ask(directory: Path, operation: str, arguments: dict[str, Any]) -> Any:
+    """What the running server answers. Raises OperationError for its refusals, OSError when none listens."""
+    with contextlib.chdir(directory):
+        reader, writer = await asyncio.open_unix_connection(NAME, limit=LONGEST)
+    try:
+        writer.write(json.dumps({"operation": operation, "arguments": arguments}).encode() + b"\n")
+        await writer.drain()
+        line = await reader.readline()
+    finally:
+        writer.close()
+    if not line:
+        raise OperationError("the server closed the connection; its log says why")
+    answer = json.loads(line)
+    if "error" in answer:
+        raise OperationError(answer["error"])
+    return answer["result"]
+

@@ -1,0 +1,99 @@
+"""What the gateway gives the web for one message."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+
+from .. import log
+from ..errors import BackendUnavailable, GatewayError
+from . import frames, tools
+from .frames import Frame
+from .mcp_session import Link, McpSession
+from .served import Served
+
+logger = logging.getLogger(__name__)
+
+
+class Replies:
+    """A request on its way: the encoded frames that belong to it, the response last of all.
+
+    To be read to the end, even when the client is gone: a legacy request is not cancelled by that.
+    """
+
+    def __init__(
+        self, session: McpSession, served: Served, frame: Frame, change: Callable[[Frame], Frame] | None = None
+    ) -> None:
+        self.finished = False  # what was given last is the response
+        self.streams = True  # False: the client can take only the response here, the rest goes to its mailbox
+        self._session, self._served, self._frame, self._change = session, served, frame, change
+        self._link: Link
+        self._source: AsyncIterator[Frame] | None = None
+
+    def __aiter__(self) -> "Replies":
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self.finished:
+            raise StopAsyncIteration
+        while True:
+            frame = await self._next()
+            if "method" not in frame:
+                self.finished = True
+                return frames.encode(frame if self._change is None else self._change(frame))
+            outward = self._session.outward(self._link, frame)
+            if outward is not None:
+                message = frames.encode(outward)
+                if self.streams:
+                    return message
+                self._session.mailbox.put(message)
+
+    async def _next(self) -> Frame:
+        try:
+            if self._source is None:
+                self._link, self._source = await self._session.send(self._served, self._frame)
+            frame = await anext(self._source)
+            if "method" not in frame:
+                # To its end, so that a generator is not left half way.
+                await anext(self._source, None)
+            return frame
+        except GatewayError as error:
+            return self._failed(error)
+        except StopAsyncIteration:
+            return self._failed(BackendUnavailable(f"the server {self._served.name} gave no answer"))
+        except Exception:
+            logger.exception("request_failed", extra=log.fields(backend=self._served.name))
+            return self._failed(GatewayError("unexpected error, see the server's log"))
+
+    def _failed(self, error: GatewayError) -> Frame:
+        to = self._frame["id"]
+        if self._source is None and frames.text(self._frame["method"]) == "tools/call":
+            return tools.error(to, error.message)  # Nothing was called: as with a tool that is not there.
+        return frames.failure(to, error)
+
+
+class Answer:
+    """One of: ``reply``, a whole response; ``replies``, to be read; neither, the message was accepted.
+
+    ``error`` says of which kind the refusal in ``reply`` is, ``session_id`` which MCP session was begun.
+    """
+
+    __slots__ = ("error", "replies", "reply", "session_id")
+
+    def __init__(
+        self,
+        *,
+        reply: bytes | None = None,
+        replies: Replies | None = None,
+        error: GatewayError | None = None,
+        session_id: str | None = None,
+    ) -> None:
+        self.reply, self.replies = reply, replies
+        self.error, self.session_id = error, session_id
+
+
+ACCEPTED = Answer()
+
+
+def refused(request_id: msgspec.Raw | None, error: GatewayError) -> Answer:
+    return Answer(reply=frames.encode(frames.failure(request_id, error)), error=error)

@@ -1,0 +1,142 @@
+"""What every backend offers, asked in the background and kept in memory."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from typing import Literal, NamedTuple
+
+from .. import log
+from ..ambient import Ambient
+from ..errors import GatewayError
+from .probe import Offer, probe
+from .served import Served
+from .tools import Tool
+
+logger = logging.getLogger(__name__)
+
+# How long a list waits for backends that were never heard of. A probe may take longer: the first run of npx
+# or uvx downloads the program.
+PATIENCE = 10.0
+PROBING = 60.0
+BACK_OFF = (5, 15, 60, 300)
+
+State = Literal["starting", "ok", "failed"]
+
+
+class BackendState(NamedTuple):
+    """For the consent page and ``status``. A backend that failed may still have the tools it had before."""
+
+    name: str
+    state: State
+    reason: str | None
+    tools: tuple[Tool, ...]
+
+
+class _Entry:
+    def __init__(self, served: Served) -> None:
+        self.served = served
+        self.state: State = "starting"
+        self.reason: str | None = None
+        self.offer: Offer | None = None
+        self.probing: asyncio.Task[None] | None = None
+        self.stale = False
+        self.failures = 0
+        self.retry_at = 0
+
+
+class Catalogue:
+    """``changed`` is called when the tools of a backend became others, or a backend came or went."""
+
+    def __init__(
+        self,
+        backends: Sequence[Served],
+        ambient: Ambient,
+        changed: Callable[[], None],
+        *,
+        patience: float = PATIENCE,
+        probing: float = PROBING,
+    ) -> None:
+        self._entries = {served.name: _Entry(served) for served in backends}
+        self._ambient, self._changed = ambient, changed
+        self._patience, self._probing = patience, probing
+
+    def start(self) -> None:
+        for entry in self._entries.values():
+            self._probe(entry)
+
+    async def close(self) -> None:
+        tasks = [entry.probing for entry in self._entries.values() if entry.probing is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def refresh(self, backend: str) -> None:
+        """The backend says that its tools have changed."""
+        entry = self._entries[backend]
+        entry.stale = True
+        self._probe(entry)
+
+    def states(self) -> list[BackendState]:
+        return [self._state(entry) for entry in self._entries.values()]
+
+    async def settled(self) -> list[BackendState]:
+        """As ``states``, after a little patience with those that are still starting."""
+        await self._wait(list(self._entries.values()))
+        return self.states()
+
+    async def find(self, backend: str, tool: str) -> Tool | None:
+        """The backend's own definition of the tool, None when it has none of that name."""
+        entry = self._entries[backend]
+        await self._wait([entry])
+        return entry.offer.tools.get(tool) if entry.offer is not None else None
+
+    async def _wait(self, entries: list[_Entry]) -> None:
+        """What failed is tried again now and then, but nobody waits for it a second time."""
+        for entry in entries:
+            if entry.state == "failed" and self._ambient.now() >= entry.retry_at:
+                self._probe(entry)
+        first = [entry.probing for entry in entries if entry.state == "starting" and entry.probing is not None]
+        if first:
+            await asyncio.wait(first, timeout=self._patience)
+
+    def _probe(self, entry: _Entry) -> None:
+        if entry.probing is None:
+            entry.probing = asyncio.create_task(self._ask(entry))
+
+    async def _ask(self, entry: _Entry) -> None:
+        before = entry.offer if entry.state == "ok" else None
+        entry.stale = False
+        try:
+            async with asyncio.timeout(self._probing):
+                entry.offer = await probe(entry.served)
+        except TimeoutError:
+            self._failed(entry, f"no answer in {self._probing:.0f} seconds")
+        except GatewayError as error:
+            self._failed(entry, error.message)
+        except Exception:
+            logger.exception("backend_probe_failed", extra=log.fields(backend=entry.served.name))
+            self._failed(entry, "unexpected error, see the log")
+        else:
+            entry.state, entry.reason, entry.failures = "ok", None, 0
+            about = log.fields(backend=entry.served.name, tools=len(entry.offer.tools))
+            logger.info("backend_probed", extra=about)
+            if not entry.offer.same_tools(before):
+                self._changed()
+        finally:
+            entry.probing = None
+        if entry.stale:
+            self._probe(entry)
+
+    def _failed(self, entry: _Entry, reason: str) -> None:
+        went = entry.state == "ok"
+        entry.state, entry.reason = "failed", reason
+        entry.retry_at = self._ambient.now() + BACK_OFF[min(entry.failures, len(BACK_OFF) - 1)]
+        entry.failures += 1
+        logger.warning("backend_unavailable", extra=log.fields(backend=entry.served.name, reason=reason))
+        if went:
+            self._changed()
+
+    def _state(self, entry: _Entry) -> BackendState:
+        offered = entry.offer.tools.values() if entry.offer is not None else ()
+        admitted = tuple(tool for tool in offered if entry.served.tools.admits(tool.name))
+        return BackendState(entry.served.name, entry.state, entry.reason, admitted)

@@ -1,0 +1,218 @@
+"""data/mcp.json: which backends there are, in the format that Claude Desktop and Cursor use."""
+
+import json
+import os
+import re
+import stat
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ..errors import SettingsError
+
+FILE = "mcp.json"
+RESERVED = {"read"}  # `mcp:read` is a scope
+NAME_LENGTH = 24
+
+DEFAULT = {"mcpServers": {"files": {"builtin": "files", "root": "files"}}}
+WELCOME = """\
+# Welcome
+
+This note is served by mcpauth's built-in `files` server: whoever you connected and allowed can list, read and
+search what is in this folder. Nothing here can be changed through it.
+
+To serve a folder of your own instead, open `mcp.json` one folder up and set `root` to it, for example
+`"root": "~/notes"`. With `"write": true` beside it, connected clients may change files as well.
+"""
+
+
+class ToolFilter(BaseModel):
+    """Globs over a backend's own tool names. Without ``allow``, all; ``deny`` wins."""
+
+    model_config = ConfigDict(frozen=True)
+
+    allow: tuple[str, ...] | None = None
+    deny: tuple[str, ...] = ()
+
+    @property
+    def open(self) -> bool:
+        return self.allow is None and not self.deny
+
+    def admits(self, tool: str) -> bool:
+        if any(fnmatchcase(tool, glob) for glob in self.deny):
+            return False
+        return self.allow is None or any(fnmatchcase(tool, glob) for glob in self.allow)
+
+
+class Server(BaseModel):
+    """The keys of ours, which every kind of backend has."""
+
+    model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
+
+    share: Literal["session", "user", "all"] = "session"
+    tools: ToolFilter = ToolFilter()
+    idle_stop: int | None = Field(None, ge=1)
+    enabled: bool = True
+
+
+class StdioServer(Server):
+    command: str = Field(min_length=1)
+    args: tuple[str, ...] = ()
+    env: dict[str, str] = {}
+    cwd: Path | None = None
+    type: Literal["stdio"] = "stdio"
+
+
+class FilesServer(Server):
+    builtin: Literal["files"]
+    root: Path
+    write: bool = False
+
+
+class RemoteServer(Server):
+    url: str = Field(pattern=r"^https?://")
+    headers: dict[str, str] = {}
+    type: str | None = None
+
+
+class Configuration(BaseModel):
+    """``servers`` in the file's order; ``notes`` is what the owner should hear about the file."""
+
+    model_config = ConfigDict(frozen=True)
+
+    servers: dict[str, StdioServer | FilesServer]
+    notes: tuple[str, ...] = ()
+
+
+KINDS: dict[str, type[Server]] = {"builtin": FilesServer, "command": StdioServer, "url": RemoteServer}
+
+
+def read(path: Path) -> Configuration:
+    """What the file says. Raises SettingsError, naming the line or key and never a value."""
+    text, notes = _text(path)
+    document = _document(text)
+    notes += _unknown(document, {"mcpServers"}, FILE)
+    given = document.get("mcpServers")
+    if not isinstance(given, dict):
+        raise SettingsError(f'{FILE}: "mcpServers" is missing, or is no object')
+    servers: dict[str, StdioServer | FilesServer] = {}
+    origin: dict[str, str] = {}
+    for key, about in given.items():
+        name = slug(key)
+        if name in origin:
+            raise SettingsError(f'{FILE}: "{origin[name]}" and "{key}" are both called {name}; rename one')
+        origin[name] = key
+        if name != key:
+            notes.append(f'{FILE}: "{key}" is called {name}')
+        server = _server(key, about, notes)
+        if isinstance(server, RemoteServer):
+            notes.append(f'{FILE}: not built yet: remote servers; "{key}" is left out')
+        elif server.enabled and isinstance(server, StdioServer):
+            cwd = server.cwd and path.parent / server.cwd.expanduser()
+            servers[name] = server.model_copy(update={"cwd": cwd})
+        elif server.enabled and isinstance(server, FilesServer):
+            root = path.parent / server.root.expanduser()
+            servers[name] = server.model_copy(update={"root": root})
+    return Configuration(servers=servers, notes=tuple(notes))
+
+
+def slug(key: str) -> str:
+    """The backend's name: it is part of paths, scopes and tool names."""
+    name = re.sub(r"[^a-z0-9-]+", "-", key.lower()).strip("-")[:NAME_LENGTH].rstrip("-")
+    if not name:
+        raise SettingsError(f'{FILE}: a server needs a name of letters and digits, "{key}" has none')
+    if name in RESERVED:
+        raise SettingsError(f'{FILE}: "{key}": the name {name} is reserved; choose another')
+    return name
+
+
+def create_default(data_dir: Path) -> None:
+    """The file, and what it serves; what is already there stays as it is."""
+    for directory in (data_dir, data_dir / "files"):
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    _create(data_dir / "files" / "welcome.md", WELCOME)
+    _create(data_dir / FILE, json.dumps(DEFAULT, indent=2) + "\n")
+
+
+def _create(path: Path, text: str) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return
+    with open(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+
+
+def _text(path: Path) -> tuple[str, list[str]]:
+    try:
+        with path.open(encoding="utf-8-sig") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            text = file.read()
+    except UnicodeDecodeError:
+        raise SettingsError(f"{FILE}: the file is not UTF-8") from None
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}") from None
+    if os.name != "posix":
+        return text, []
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        # Whoever writes it chooses which programs run here.
+        raise SettingsError(f"{path}: others may write this file; run: chmod 600 {path}")
+    readable = mode & (stat.S_IRGRP | stat.S_IROTH)
+    return text, [f"{path}: others may read this file; better: chmod 600 {path}"] if readable else []
+
+
+def _document(text: str) -> dict[str, Any]:
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        keys = [key for key, _ in pairs]
+        twice = next((key for key in keys if keys.count(key) > 1), None)
+        if twice is not None:
+            raise SettingsError(f'{FILE}: "{twice}" is there twice')
+        return dict(pairs)
+
+    try:
+        document = json.loads(text, object_pairs_hook=once)
+    except json.JSONDecodeError as error:
+        raise SettingsError(f"{FILE}, line {error.lineno}, column {error.colno}: {error.msg}") from None
+    except RecursionError:
+        raise SettingsError(f"{FILE}: nested too deeply") from None
+    if not isinstance(document, dict):
+        raise SettingsError(f"{FILE}: the file must hold one object")
+    return document
+
+
+def _server(key: str, about: Any, notes: list[str]) -> Server:
+    where = f"{FILE}: mcpServers.{key}"
+    if not isinstance(about, dict):
+        raise SettingsError(f"{where} must be an object")
+    kinds = [kind for kind in KINDS if kind in about]
+    if len(kinds) != 1:
+        raise SettingsError(f'{where} must have one of "builtin", "command" and "url"')
+    model = KINDS[kinds[0]]
+    server = _validate(model, about, where)
+    notes += _unknown(about, model.model_fields, where)
+    if isinstance(about.get("tools"), dict):
+        notes += _unknown(about["tools"], ToolFilter.model_fields, f"{where}.tools")
+    if server.share != "session":
+        notes.append(f"{where}.share: not built yet; every MCP session has the server for itself")
+    if server.idle_stop is not None:
+        notes.append(f"{where}.idle_stop: not built yet; a server runs as long as its MCP session")
+    return server
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def _validate(model: type[M], about: dict[str, Any], where: str) -> M:
+    try:
+        return model.model_validate(about)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        path = ".".join([where, *map(str, first["loc"])])
+        raise SettingsError(f"{path}: {first['msg']}") from None
+
+
+def _unknown(given: Iterable[str], known: Iterable[str], where: str) -> list[str]:
+    return [f"{where}.{key}: unknown, ignored" for key in given if key not in set(known)]

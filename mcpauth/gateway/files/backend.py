@@ -1,0 +1,132 @@
+"""The `files` backend: an MCP server in our own process, in the legacy era's protocol."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from ... import __version__, log
+from ...ambient import Ambient
+from ...errors import BackendUnavailable
+from ..frames import Frame, raw
+from .root import Refused, Root
+from .search import Search
+from .tools import Tools
+
+logger = logging.getLogger(__name__)
+
+PROTOCOL_VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
+METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR = -32601, -32602, -32603
+
+INSTRUCTIONS = (
+    "These are files in one folder on the owner's machine. Paths are relative to that folder. "
+    "Find files with search or list_directory, then read them with fetch or read_file."
+)
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+_JSONRPC = raw("2.0")
+_NULL = raw(None)
+_EMPTY = raw({})
+
+
+class FilesBackend:
+    def __init__(
+        self, name: str, root: Path, *, write: bool, index: Path, data_dir: Path, ambient: Ambient
+    ) -> None:
+        """``index`` is the search index's file; ``data_dir`` is never served, but ``files`` in it."""
+        self.name = name
+        self._root = Root(root, data_dir, uri=f"files://{name}/")
+        self._search = Search(name, self._root, index, ambient)
+        self._tools = Tools(self._root, self._search, ambient, writable=write)
+        self._tool_list = raw({"tools": self._tools.definitions()})
+
+    async def start(self) -> None:
+        try:
+            await asyncio.to_thread(self._root.check)
+        except Refused as error:
+            raise BackendUnavailable(f'{error.message}: change "root" of "{self.name}" in mcp.json') from None
+        self._search.start()
+
+    async def open(self, listener: Callable[[Frame], None]) -> "FilesSession":  # noqa: ARG002 - never calls
+        return FilesSession(self)
+
+    async def close(self) -> None:
+        await self._search.close()
+        self._tools.close()
+
+    async def answer(self, method: str, params: msgspec.Raw) -> msgspec.Raw:
+        """The result of a request. Raises _Failure for what becomes a JSON-RPC error."""
+        match method:
+            case "tools/call":
+                return await self._call(_params(params, _Call))
+            case "tools/list":
+                return self._tool_list
+            case "initialize":
+                return raw(self._initialized(_params(params, _Initialize).protocol_version))
+            case "ping":
+                return _EMPTY
+        raise _Failure(METHOD_NOT_FOUND, f"method not found: {method}")
+
+    async def _call(self, call: "_Call") -> msgspec.Raw:
+        if call.name not in self._tools:
+            raise _Failure(INVALID_PARAMS, f"unknown tool: {call.name}")
+        return raw(await self._tools.call(call.name, call.arguments or {}))
+
+    def _initialized(self, asked: str) -> dict[str, Any]:
+        return {
+            "protocolVersion": asked if asked in PROTOCOL_VERSIONS else PROTOCOL_VERSIONS[-1],
+            "capabilities": {"tools": {}},
+            "serverInfo": {"name": "mcpauth-files", "title": f"Files ({self.name})", "version": __version__},
+            "instructions": INSTRUCTIONS,
+        }
+
+
+class FilesSession:
+    """Sessions hold nothing: every request is answered from the folder as it is."""
+
+    def __init__(self, backend: FilesBackend) -> None:
+        self._backend = backend
+
+    async def request(self, frame: Frame) -> AsyncIterator[Frame]:
+        answer: Frame = {"jsonrpc": _JSONRPC, "id": frame["id"]}
+        try:
+            method = msgspec.json.decode(frame["method"], type=str)
+            answer["result"] = await self._backend.answer(method, frame.get("params", _NULL))
+        except _Failure as failure:
+            answer["error"] = raw({"code": failure.code, "message": str(failure)})
+        except Exception:
+            logger.exception("files_request_failed", extra=log.fields(backend=self._backend.name))
+            answer["error"] = raw({"code": INTERNAL_ERROR, "message": "internal error"})
+        yield answer
+
+    async def notify(self, frame: Frame) -> None:
+        """There is nothing to be told: no request of ours is open, and none of theirs takes long."""
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+
+class _Failure(Exception):
+    def __init__(self, code: int, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class _Call(msgspec.Struct):
+    name: str
+    arguments: dict[str, Any] | None = None
+
+
+class _Initialize(msgspec.Struct, rename="camel"):
+    protocol_version: str = PROTOCOL_VERSIONS[-1]
+
+
+def _params(params: msgspec.Raw, model: type[S]) -> S:
+    try:
+        return msgspec.json.decode(params, type=model)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise _Failure(INVALID_PARAMS, f"invalid params: {error}") from None

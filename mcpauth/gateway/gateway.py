@@ -1,0 +1,143 @@
+"""MCP messages of admitted principals, on their way to the backends: the one part that the web sees."""
+
+import asyncio
+from collections.abc import Sequence
+
+import msgspec
+
+from ..ambient import Ambient
+from ..errors import GatewayError, InvalidMessage, UnknownBackend
+from ..models.principal import Principal
+from . import frames
+from .answer import ACCEPTED, Answer, refused
+from .catalogue import BackendState, Catalogue
+from .eras import LEGACY, is_modern
+from .frames import Frame
+from .mailbox import Listener
+from .mcp_sessions import McpSessions
+from .merged import Merged
+from .names import PublishedNames
+from .served import Served
+from .single import Single
+
+SWEEP = 600.0
+
+TOOLS_CHANGED = frames.encode(frames.notification("notifications/tools/list_changed"))
+
+Endpoint = Merged | Single
+
+
+class Gateway:
+    def __init__(self, backends: Sequence[Served], names: PublishedNames, ambient: Ambient) -> None:
+        self._backends = {served.name: served for served in backends}
+        self._names = names
+        self._catalogue = Catalogue(backends, ambient, self._tools_changed)
+        self._sessions = McpSessions(ambient, self._catalogue.refresh)
+        self._endpoints: dict[str | None, Endpoint] = {
+            served.name: Single(served, self._catalogue) for served in backends
+        }
+        self._endpoints[None] = Merged(self._backends, self._catalogue, names)
+        self._sweeping: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Ready for messages; what the backends offer is being found out."""
+        await self._names.load()
+        self._catalogue.start()
+        self._sweeping = asyncio.create_task(self._sweep())
+
+    async def close(self) -> None:
+        """Every child is gone, and every request that waited has its answer."""
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        await asyncio.gather(
+            self._sessions.close(), self._catalogue.close(), *(served.close() for served in self._backends.values())
+        )
+
+    async def end_grant(self, grant_id: str) -> None:
+        """The grant has ended: so have its MCP sessions, their streams and their children."""
+        await self._sessions.end_grant(grant_id)
+
+    def backends(self) -> list[BackendState]:
+        """What is known of each backend now."""
+        return self._catalogue.states()
+
+    async def settled(self) -> list[BackendState]:
+        """The same, after up to ten seconds for those that are still starting: for the consent page."""
+        return await self._catalogue.settled()
+
+    async def forward(
+        self,
+        principal: Principal,
+        body: bytes,
+        *,
+        backend: str | None,
+        session_id: str | None,
+        protocol_version: str | None,
+    ) -> Answer:
+        """Take one message. Raises InsufficientScope; every other refusal is in the answer."""
+        request_id: msgspec.Raw | None = None
+        try:
+            if body.lstrip()[:1] == b"[":
+                raise InvalidMessage("batches are not supported: send one message at a time")
+            frame = frames.decode(body)
+            if "id" in frame:
+                frames.identifier(frame["id"])
+                request_id = frame["id"]
+            endpoint = self._endpoint(backend)
+            endpoint.admit(principal)
+            if is_modern(frame, protocol_version, session_id):
+                newest = LEGACY[-1]
+                raise InvalidMessage(f"this server speaks MCP up to {newest}: begin with initialize")
+            return await self._forward(endpoint, principal, frame, session_id)
+        except GatewayError as error:
+            return refused(request_id, error)
+
+    def listen(self, principal: Principal, *, backend: str | None, session_id: str) -> Listener:
+        """What the client is told outside of its requests. To be closed by whoever stops listening."""
+        return self._sessions.find(principal, backend, session_id).mailbox.listen()
+
+    def end_session(self, principal: Principal, *, backend: str | None, session_id: str) -> None:
+        self._sessions.dismiss(self._sessions.find(principal, backend, session_id))
+
+    def _endpoint(self, backend: str | None) -> Endpoint:
+        if backend not in self._endpoints:
+            raise UnknownBackend("there is no server of that name here")
+        return self._endpoints[backend]
+
+    async def _forward(self, endpoint: Endpoint, principal: Principal, frame: Frame, session_id: str | None) -> Answer:
+        method = frames.text(frame.get("method"))
+        if method is None and ("method" in frame or not ("id" in frame and ("result" in frame or "error" in frame))):
+            raise InvalidMessage("the message is no request, no notification and no response")
+        if method == "initialize" and "id" in frame:
+            return await self._initialize(endpoint, principal, frame)
+        if session_id is None:
+            raise InvalidMessage("Mcp-Session-Id is missing: begin with initialize")
+        session = self._sessions.find(principal, endpoint.name, session_id)
+        if method is None:
+            await session.answer(frame)
+        elif "id" not in frame:
+            await session.notify(frame)
+        else:
+            return await endpoint.request(principal, session, method, frame)
+        return ACCEPTED
+
+    async def _initialize(self, endpoint: Endpoint, principal: Principal, frame: Frame) -> Answer:
+        session = self._sessions.open(principal, endpoint.name, frame)
+        try:
+            answer = await endpoint.initialize(session, frame)
+        except BaseException:
+            self._sessions.dismiss(session)
+            raise
+        if "error" in answer:
+            self._sessions.dismiss(session)
+            return Answer(reply=frames.encode(answer))
+        return Answer(reply=frames.encode(answer), session_id=session.session_id)
+
+    def _tools_changed(self) -> None:
+        for session in self._sessions.of_endpoint(None):
+            session.mailbox.put(TOOLS_CHANGED)
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(SWEEP)
+            self._sessions.sweep()

@@ -1,0 +1,165 @@
+"""One legacy MCP session: a client's Mcp-Session-Id, and its own session with each backend it uses."""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+
+from .. import log
+from ..errors import BackendUnavailable, UnknownSession
+from ..models.principal import Principal
+from . import frames
+from .backend import BackendSession
+from .frames import Frame
+from .mailbox import Mailbox
+from .served import Served
+from .server_requests import ServerRequests
+
+logger = logging.getLogger(__name__)
+
+# For a backend to start and answer initialize: the first run of npx or uvx downloads the program.
+OPENING = 60.0
+
+
+class Link:
+    """A backend's side of the session."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.session: BackendSession
+        self.greeting: Frame = {}  # what it answered to initialize
+
+
+class McpSession:
+    def __init__(
+        self,
+        session_id: str,
+        principal: Principal,
+        endpoint: str | None,
+        initialize: Frame,
+        tools_changed: Callable[[str], None],
+    ) -> None:
+        self.session_id, self.endpoint = session_id, endpoint
+        self.grant_id = principal.grant_id
+        self.owner = (principal.subject, principal.client_id)
+        self.used_at = 0
+        self.mailbox = Mailbox(endpoint)
+        self._initialize = initialize
+        self._tools_changed = tools_changed
+        self._requests: ServerRequests[Link] = ServerRequests()
+        self._links: dict[str, Link] = {}
+        self._opening: dict[str, asyncio.Task[Link]] = {}
+        self._ended = False
+
+    async def greet(self, served: Served) -> Frame:
+        """What the backend answers to initialize. That the session is initialized, the client tells it."""
+        return (await self._shared(served, initialized=False)).greeting
+
+    async def send(self, served: Served, frame: Frame) -> tuple[Link, AsyncIterator[Frame]]:
+        """Who has the request now, and what comes back. A backend session that was over is opened again."""
+        link = self._links.get(served.name) or await self._shared(served, initialized=True)
+        try:
+            return link, link.session.request(frame)
+        except BackendUnavailable:
+            if self._links.get(served.name) is link:
+                del self._links[served.name]
+        link = self._links.get(served.name) or await self._shared(served, initialized=True)
+        return link, link.session.request(frame)
+
+    def outward(self, link: Link, frame: Frame) -> Frame | None:
+        """What the client gets of a request or notification of the backend's."""
+        if "id" in frame:
+            return self._requests.ask(link, frame)
+        method = frames.text(frame["method"])
+        if method == "notifications/cancelled":
+            return self._requests.take_back(link, frame)
+        if method == "notifications/tools/list_changed":
+            self._tools_changed(link.name)
+            if self.endpoint is None:
+                return None  # The client is told when the merged list has changed.
+        return frame
+
+    async def notify(self, frame: Frame) -> None:
+        """Pass a notification on to whom it concerns: the one backend that asked, else all."""
+        if frames.text(frame["method"]) == "notifications/progress":
+            if (asked := self._requests.progress(frame)) is not None:
+                await asked[0].session.notify(asked[1])
+            return
+        for link in list(self._links.values()):
+            await link.session.notify(frame)
+
+    async def answer(self, frame: Frame) -> None:
+        """Pass the client's answer on to the backend that asked."""
+        if (asked := self._requests.answer(frame)) is not None:
+            await asked[0].session.notify(asked[1])
+
+    async def close(self) -> None:
+        """Nothing is delivered from here on, and the backends' sessions end, all at once."""
+        self._ended = True
+        self.mailbox.close()
+        for opening in self._opening.values():
+            opening.cancel()
+        await asyncio.gather(
+            *(link.session.close() for link in self._links.values()),
+            *self._opening.values(),
+            return_exceptions=True,
+        )
+
+    async def _shared(self, served: Served, *, initialized: bool) -> Link:
+        """A new session with the backend; whoever comes while it is being opened waits for the same."""
+        opening = self._opening.get(served.name)
+        if opening is None:
+            if self._ended:
+                raise UnknownSession("the MCP session has ended")
+            opening = asyncio.create_task(self._open(served, initialized))
+            self._opening[served.name] = opening
+            opening.add_done_callback(lambda _: self._opening.pop(served.name))
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            if opening.cancelled():
+                raise UnknownSession("the MCP session has ended") from None
+            raise
+
+    async def _open(self, served: Served, initialized: bool) -> Link:
+        link = Link(served.name)
+        try:
+            async with asyncio.timeout(OPENING):
+                link.session = await served.open(lambda frame: self._heard(link, frame))
+                try:
+                    await self._greeted(link, initialized)
+                except BaseException:
+                    await link.session.close()
+                    raise
+        except TimeoutError:
+            raise BackendUnavailable(f"the server {served.name} did not answer in {OPENING:.0f} seconds") from None
+        except BackendUnavailable as error:
+            logger.warning("backend_unavailable", extra=log.fields(backend=served.name, reason=error.message))
+            raise
+        self._links[served.name] = link
+        return link
+
+    async def _greeted(self, link: Link, initialized: bool) -> None:
+        link.greeting = await last(link.session.request(self._initialize), lambda frame: self._heard(link, frame))
+        if initialized:
+            if "error" in link.greeting:
+                raise BackendUnavailable(f"the server {link.name} refused to initialize")
+            await link.session.notify(frames.notification("notifications/initialized"))
+
+    def _heard(self, link: Link, frame: Frame) -> None:
+        """Of a backend, outside of any request."""
+        mapped = self.outward(link, frame)
+        if mapped is not None:
+            self.mailbox.put(frames.encode(mapped))
+
+
+async def last(answers: AsyncIterator[Frame], aside: Callable[[Frame], None]) -> Frame:
+    """The response; what comes before it goes aside."""
+    response: Frame | None = None
+    async for frame in answers:
+        if "method" in frame:
+            aside(frame)
+        else:
+            response = frame
+    if response is None:
+        raise BackendUnavailable("the request ended without an answer")
+    return response

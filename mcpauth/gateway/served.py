@@ -1,0 +1,59 @@
+"""A backend as the gateway serves it: started before its first session, and with the owner's filter."""
+
+import asyncio
+from collections.abc import Callable
+
+from ..errors import BackendUnavailable, InsufficientScope
+from ..models.principal import Principal
+from .backend import Backend, BackendSession
+from .configuration import ToolFilter
+from .frames import Frame
+from .tools import Tool
+
+
+class Served:
+    def __init__(self, backend: Backend, tools: ToolFilter | None = None) -> None:
+        self.name = backend.name
+        self.tools = tools or ToolFilter()
+        self._backend = backend
+        self._started = False
+        self._closed = False
+        self._starting = asyncio.Lock()
+
+    async def open(self, listener: Callable[[Frame], None]) -> BackendSession:
+        async with self._starting:
+            if self._closed:
+                raise BackendUnavailable("the server is stopping")
+            if not self._started:
+                await self._backend.start()
+                self._started = True
+        return await self._backend.open(listener)
+
+    async def close(self) -> None:
+        self._closed = True
+        await self._backend.close()
+
+    def unrestricted(self, principal: Principal) -> bool:
+        """Whether every tool there is or will be may be used, so that nothing needs to be looked at."""
+        everything = principal.servers is None or principal.servers.get(self.name, frozenset()) is None
+        return everything and self.tools.open and principal.scope_needed(self.name, read_only=False) is None
+
+    def lists(self, principal: Principal, tool: Tool) -> bool:
+        return self.tools.admits(tool.name) and principal.permits(self.name, tool.name, read_only=tool.read_only)
+
+    def refusal(self, principal: Principal, tool: str, *, read_only: bool) -> str | None:
+        """Why the tool may not be called; None when it may. Raises InsufficientScope where consent helps."""
+        if not self.tools.admits(tool):
+            return f"The owner of this machine has switched off the tool {tool} of {self.name}."
+        if not principal.ticked(self.name, tool):
+            return (
+                f"The tool {tool} of {self.name} was not allowed when this client was connected. "
+                "To use it, connect the client again and allow it."
+            )
+        self.require(principal, read_only=read_only)
+        return None
+
+    def require(self, principal: Principal, *, read_only: bool) -> None:
+        scope = principal.scope_needed(self.name, read_only=read_only)
+        if scope is not None:
+            raise InsufficientScope("this needs more than what was allowed", scope)

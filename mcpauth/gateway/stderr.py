@@ -1,0 +1,52 @@
+"""What children write on stderr goes to the log, in short lines and not too many of them."""
+
+import asyncio
+import logging
+
+from .. import log
+
+logger = logging.getLogger(__name__)
+
+LINE = 500
+LINES, PER_SECONDS = 50, 10.0
+
+
+class StderrLog:
+    """Lines beyond LINE bytes are cut; of more than LINES in PER_SECONDS only the number is logged."""
+
+    def __init__(self, backend: str) -> None:
+        self._backend = backend
+        self._partial = b""
+        self._since = 0.0
+        self._logged = self._dropped = 0
+
+    def feed(self, data: bytes) -> None:
+        *lines, rest = data.split(b"\n")
+        for line in lines:
+            self._log(self._partial + line[:LINE])
+            self._partial = b""
+        self._partial = (self._partial + rest[:LINE])[:LINE]
+
+    def close(self) -> None:
+        if self._partial:
+            self._log(self._partial)
+        self._report()
+
+    def _log(self, line: bytes) -> None:
+        text = line[:LINE].decode("utf-8", "replace").rstrip()
+        if not text:
+            return
+        now = asyncio.get_running_loop().time()
+        if now - self._since > PER_SECONDS:
+            self._report()
+            self._since, self._logged = now, 0
+        if self._logged < LINES:
+            self._logged += 1
+            logger.info("backend_stderr", extra=log.fields(backend=self._backend, line=text))
+        else:
+            self._dropped += 1
+
+    def _report(self) -> None:
+        if self._dropped:
+            logger.warning("backend_stderr_dropped", extra=log.fields(backend=self._backend, lines=self._dropped))
+            self._dropped = 0

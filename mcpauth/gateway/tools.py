@@ -1,0 +1,79 @@
+"""Tools as a backend lists them: name and hints are read, the definition stays raw."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from ..errors import InvalidParameters
+from . import frames
+from .frames import Frame
+
+
+class Tool(NamedTuple):
+    name: str
+    read_only: bool
+    definition: msgspec.Raw
+
+
+class _Annotations(msgspec.Struct):
+    readOnlyHint: bool = False  # noqa: N815
+
+
+class _Definition(msgspec.Struct):
+    name: str
+    annotations: _Annotations | None = None
+
+
+_definition = msgspec.json.Decoder(_Definition)
+_definitions = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+def listed(result: Frame) -> list[Tool]:
+    """The tools of a tools/list result; one without a name is left out, an odd hint counts as none."""
+    return [tool for tool in map(_read, _raw(result)) if tool is not None]
+
+
+def filtered(frame: Frame, keep: Callable[[Tool], bool]) -> Frame:
+    """The answer to tools/list with only the tools to ``keep``, each as it came; an error untouched."""
+    if "result" not in frame:
+        return frame
+    result = frames.members(frame["result"])
+    result["tools"] = frames.raw([tool.definition for tool in listed(result) if keep(tool)])
+    return {**frame, "result": frames.raw(result)}
+
+
+def renamed(tool: Tool, name: str) -> msgspec.Raw:
+    if name == tool.name:
+        return tool.definition
+    return frames.raw({**frames.members(tool.definition), "name": name})
+
+
+def called(frame: Frame) -> tuple[Frame, str]:
+    """The parameters of a tools/call and the tool's name."""
+    params = frames.members(frame.get("params"))
+    name = frames.text(params.get("name"))
+    if name is None:
+        raise InvalidParameters('"name" must be a string')
+    return params, name
+
+
+def error(to: msgspec.Raw, reason: str) -> Frame:
+    """A tool's result that says what went wrong: the model reads it, and can tell the person."""
+    return frames.result(to, {"content": [{"type": "text", "text": reason}], "isError": True})
+
+
+def _raw(result: Frame) -> list[msgspec.Raw]:
+    try:
+        return _definitions.decode(result["tools"])
+    except (KeyError, msgspec.DecodeError):
+        return []
+
+
+def _read(definition: msgspec.Raw) -> Tool | None:
+    try:
+        about = _definition.decode(definition)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        name = frames.text(frames.members(definition).get("name"))
+        return None if name is None else Tool(name, False, definition)
+    return Tool(about.name, about.annotations is not None and about.annotations.readOnlyHint, definition)

@@ -1,0 +1,31 @@
+"""GET the authorization endpoint (RFC 6749 §4.1.1)."""
+
+from ..oauth.authorization import Authorization
+from ..oauth.issuer import Issuer
+from ..oauth.sign_in import ProviderSignIn
+from ..oauth.ways_in import WaysIn
+from .sign_in import SignInSteps
+
+
+class AuthorizeHandler(SignInSteps):
+    """Nothing is stored here, so a prefetch, a second GET or a HEAD spoils nothing."""
+
+    def initialize(
+        self, authorization: Authorization, issuer: Issuer, ways_in: WaysIn, provider_sign_in: ProviderSignIn
+    ) -> None:
+        self._authorization, self._issuer = authorization, issuer
+        self._ways_in, self._provider_sign_in = ways_in, provider_sign_in
+
+    async def get(self) -> None:
+        query = {name: self.get_query_arguments(name, strip=False) for name in self.request.query_arguments}
+        request = await self._authorization.begin(self._issuer, query, signed_in=self.user is not None)
+        only = self._ways_in.only_provider
+        if self.user is not None:
+            self.go("consent", request)
+        elif only is not None:
+            self.leave(self._provider_sign_in.depart(only, request))
+        else:
+            self.go("signin", request)
+
+    async def head(self) -> None:
+        await self.get()

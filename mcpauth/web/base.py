@@ -1,0 +1,269 @@
+"""What all handlers share: headers, errors, forms; JSON for programs and pages for people."""
+
+import json
+import logging
+from typing import Any, TypeVar
+from urllib.parse import parse_qsl
+
+import msgspec
+from pydantic import BaseModel, ValidationError
+from tornado import web
+
+from .. import log
+from ..errors import InvalidRequest, OAuthError, PageError
+from ..models.records import User
+from ..oauth.authorization import RedirectedError
+from ..oauth.browser_session import BrowserSessions
+from .site import Site
+
+logger = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=BaseModel)
+
+CSP = (
+    "default-src 'none'; style-src 'self'; script-src 'self'; img-src 'self'; "
+    # No form-action: Chromium holds the whole chain of redirects after a POST against it, and ours ends at the client.
+    "base-uri 'none'; frame-ancestors 'none'"
+)
+
+# By status: the error code, and the words of a page.
+REFUSALS = {
+    400: ("invalid_request", "This did not work", "The request is not one that this address takes."),
+    403: (
+        "access_denied",
+        "Not allowed",
+        "The page was open for too long, or another site sent you. Go back, load it again, and retry.",
+    ),
+    404: ("not_found", "There is nothing here", "The address may be misspelt."),
+    405: ("method_not_allowed", "Not like this", "This address does not take that kind of request."),
+    500: ("server_error", "This did not work", "Something went wrong in this server; its log says what."),
+}
+
+CORS_HEADERS = "Authorization, Content-Type, Accept, MCP-Protocol-Version, Mcp-Session-Id, Mcp-Method, Mcp-Name"
+
+
+class BaseHandler(web.RequestHandler):
+    @property
+    def site(self) -> Site:
+        site: Site = self.settings["site"]
+        return site
+
+    def set_default_headers(self) -> None:
+        self.set_header("Cache-Control", "no-store")
+        self.set_header("X-Content-Type-Options", "nosniff")
+        self.set_header("Referrer-Policy", "no-referrer")
+        self.clear_header("Server")
+
+    def prepare(self) -> Any:
+        host = self.site.host_of(self.request)
+        if not self.site.serves(host):
+            about = log.fields(host=host[:100], hint="set MCP_OAUTH_PUBLIC_URL to the origin that clients use")
+            logger.warning("host_refused", extra=about)
+            raise PageError(421, "This is not the address of this server", f"It serves {self.site.origin}.")
+
+    def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
+        if isinstance(value, RedirectedError):
+            return
+        if isinstance(value, OAuthError):
+            about = log.fields(path=self.request.path, error=value.error, reason=value.description)
+            logger.info("request_refused", extra=about)
+        elif isinstance(value, PageError):
+            logger.info("request_refused", extra=log.fields(path=self.request.path, reason=value.title))
+        elif isinstance(value, web.HTTPError) and value.status_code < 500:
+            logger.info("request_refused", extra=log.fields(path=self.request.path, status=value.status_code))
+        else:
+            logger.error("request_failed", exc_info=value, extra=log.fields(path=self.request.path))
+
+    def accepts_html(self) -> bool:
+        return "text/html" in self.request.headers.get("Accept", "")
+
+    def write_json(self, body: Any) -> None:
+        self.set_header("Content-Type", "application/json")
+        self.finish(msgspec.json.encode(body))
+
+    def reply(self, message: BaseModel) -> None:
+        self.write_json(message.model_dump(mode="json", exclude_none=True))
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        if isinstance(error, RedirectedError):
+            self.set_status(302)
+            self.set_header("Location", error.location)
+            self.write_json(error.error.body())
+        elif isinstance(error, OAuthError):
+            self.set_status(error.status)
+            for name, value in error.headers().items():
+                self.set_header(name, value)
+            self.write_failure(error.status, "This did not work", error.description, error.error)
+        elif isinstance(error, PageError):
+            self.set_status(error.status)
+            self.write_failure(error.status, error.title, error.hint, error.error)
+        else:
+            if status_code == 405:
+                self.set_header("Allow", ", ".join(self.allowed_methods()))
+            error_code, title, hint = REFUSALS.get(500 if status_code >= 500 else status_code, REFUSALS[400])
+            self.write_failure(status_code, title, hint, error_code)
+
+    def allowed_methods(self) -> list[str]:
+        """Those that the handler's own class, or one of ours that it is built on, answers."""
+        own = [cls for cls in type(self).__mro__ if issubclass(cls, BaseHandler)]
+        return [name for name in self.SUPPORTED_METHODS if any(name.lower() in vars(cls) for cls in own)]
+
+    def write_failure(self, status: int, title: str, hint: str, error: str) -> None:
+        """The error as JSON. ``title`` and ``hint`` are a page's words, and make the description."""
+        description = hint if title == "This did not work" else f"{title}. {hint}"
+        self.write_json({"error": error, "error_description": description})
+
+
+class JSONHandler(BaseHandler):
+    """A handler for clients, not browsers: no cookies, so no XSRF check."""
+
+    cors = False
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        if self.cors:
+            self.set_header("Access-Control-Allow-Origin", "*")
+
+    def check_xsrf_cookie(self) -> None:
+        pass
+
+    def options(self, *args: str, **kwargs: str) -> None:
+        """A CORS preflight, which browser clients send before they may ask."""
+        methods = ", ".join(self.allowed_methods())
+        self.set_header("Allow", methods)
+        if self.cors:
+            self.set_header("Access-Control-Allow-Methods", methods)
+            asked = self.request.headers.get("Access-Control-Request-Headers")
+            self.set_header("Access-Control-Allow-Headers", asked or CORS_HEADERS)
+            self.set_header("Access-Control-Max-Age", "86400")
+        self.set_status(204)
+        self.finish()
+
+    def form(self) -> dict[str, str]:
+        """The body's parameters; empty ones are as good as absent (RFC 6749 §3.1).
+
+        Form-encoded, but JSON is taken too. Raises InvalidRequest, also for repeated ones (§3.2); only
+        ``resource`` may be repeated, with one value.
+        """
+        if self.request.headers.get("Content-Type", "").split(";")[0].strip().lower() == "application/json":
+            given = [(name, value) for name, value in self.json_object().items() if isinstance(value, str)]
+        else:
+            try:
+                given = parse_qsl(
+                    self.request.body.decode(), keep_blank_values=True, max_num_fields=100, errors="strict"
+                )
+            except ValueError:
+                raise InvalidRequest("the body is not form-encoded UTF-8") from None
+        values: dict[str, str] = {}
+        for name, value in given:
+            if name in values and not (name == "resource" and values[name] == value):
+                raise InvalidRequest("a parameter is included more than once")
+            values[name] = value
+        return {name: value for name, value in values.items() if value}
+
+    def json_object(self) -> dict[str, Any]:
+        try:
+            body = json.loads(self.request.body)
+        except (ValueError, RecursionError):
+            body = None
+        if not isinstance(body, dict):
+            raise InvalidRequest("the body must be a JSON object")
+        return body
+
+    def parse(self, model: type[M], values: dict[str, str]) -> M:
+        try:
+            return model.model_validate(values)
+        except ValidationError as error:
+            field = ".".join(map(str, error.errors()[0]["loc"]))
+            raise InvalidRequest(f"{field} is missing or malformed") from None
+
+    def bearer(self) -> str:
+        """The token of the Authorization header; empty when there is none (RFC 6750 §2.1)."""
+        scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
+        return token.strip() if scheme.lower() == "bearer" else ""
+
+
+class PageHandler(BaseHandler):
+    """A handler for people. ``user`` is who is signed in in this browser."""
+
+    user: User | None = None
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        self.set_header("Content-Security-Policy", CSP)
+        self.set_header("X-Frame-Options", "DENY")
+        self.set_header("Cross-Origin-Opener-Policy", "same-origin")
+        self.set_header("Cross-Origin-Resource-Policy", "same-origin")
+
+    async def prepare(self) -> None:
+        super().prepare()
+        # Beside the XSRF token: a browser says itself when another site made it send the form.
+        sent_by = self.request.headers.get("Sec-Fetch-Site", "same-origin")
+        if self.request.method == "POST" and sent_by not in ("same-origin", "none"):
+            raise web.HTTPError(403)
+        cookie = self.read_cookie("session")
+        if cookie:
+            self.user = await self.browser_sessions.find(cookie)
+
+    @property
+    def browser_sessions(self) -> BrowserSessions:
+        found: BrowserSessions = self.settings["browser_sessions"]
+        return found
+
+    def read_cookie(self, name: str) -> str:
+        return self.get_cookie(self.site.cookie_name(name)) or ""
+
+    def write_cookie(self, name: str, value: str, ttl: int) -> None:
+        self.set_cookie(
+            self.site.cookie_name(name),
+            value,
+            max_age=ttl,
+            path="/",
+            httponly=True,
+            secure=self.site.secure_cookies,
+            samesite="lax",
+        )
+
+    def drop_cookie(self, name: str) -> None:
+        # A __Host- cookie is only overwritten by one with the same attributes.
+        self.write_cookie(name, "", 0)
+
+    async def sign_in(self, user: User) -> None:
+        """Open a browser session for ``user``, with a new cookie whatever the browser came with."""
+        cookie = await self.browser_sessions.open(user, self.read_cookie("session") or None)
+        self.write_cookie("session", cookie, self.site.session_ttl)
+        self.user = user
+
+    def page(self, template: str, **values: Any) -> None:
+        self.set_header("Content-Type", "text/html; charset=UTF-8")
+        self.render(
+            template,
+            **{
+                "title": "mcpauth",
+                "version": self.site.version,
+                "public_host": self.site.host,
+                "signed_in_as": self.user.name if self.user else None,
+                "logout_path": self.site.path("logout"),
+                "banners": [],
+                **values,
+            },
+        )
+
+    def write_failure(self, status: int, title: str, hint: str, error: str) -> None:
+        if not self.accepts_html():
+            super().write_failure(status, title, hint, error)
+            return
+        details = [("Error", error)] if error not in ("invalid_request", "not_found") else []
+        self.page("error.html", title=title, status=status, hint=hint, details=details, back_href=None)
+
+
+class NotFoundHandler(PageHandler):
+    """Everything that has no route: JSON, or a page for a browser."""
+
+    def check_xsrf_cookie(self) -> None:
+        pass
+
+    async def prepare(self) -> None:
+        BaseHandler.prepare(self)
+        raise web.HTTPError(404)

@@ -1,0 +1,152 @@
+"""The consent page: the only place where a code is made (RFC 6749 §4.1.1)."""
+
+from collections.abc import Mapping
+
+from tornado import web
+
+from ..errors import PageError
+from ..gateway.gateway import Gateway, Offer
+from ..models.records import User
+from ..oauth import redirect_uri, scope
+from ..oauth.authorization import Authorization, ConsentQuestion
+from .sign_in import SignInSteps
+
+Servers = Mapping[str, frozenset[str] | None]
+
+
+def read_ticks(offers: list[Offer], servers: list[str], tools: list[str]) -> Servers:
+    """What was ticked, of what was offered. All tools ticked, or none known, is the whole server."""
+    ticked: dict[str, frozenset[str] | None] = {}
+    for offer in offers:
+        if offer.name in servers:
+            known = {tool.name for tool in offer.tools}
+            chosen = frozenset(name for name in known if f"{offer.name}/{name}" in tools)
+            ticked[offer.name] = None if chosen == known else chosen
+    return ticked
+
+
+class ConsentHandler(SignInSteps):
+    def initialize(self, authorization: Authorization, gateway: Gateway) -> None:
+        self._authorization, self._gateway = authorization, gateway
+
+    async def get(self) -> None:
+        request = self.get_query_argument("request", "")
+        user = self._allowed_user()
+        if user is None:
+            self.go("signin", request)
+            return
+        await self.show(await self._authorization.question(request, user), request, user)
+
+    async def head(self) -> None:
+        await self.get()
+
+    async def post(self) -> None:
+        request = self.get_body_argument("request", "")
+        decision = self.get_body_argument("decision", "")
+        user = self._allowed_user()
+        if user is None:
+            self.go("signin", request, 303)
+            return
+        question = await self._authorization.question(request, user)
+        if decision == "deny":
+            self.send_back(await self._authorization.deny(request, user), question, denied=True)
+            return
+        if decision != "allow":
+            raise web.HTTPError(400)
+        offers = self.offers(question)
+        ticked = read_ticks(offers, self.get_body_arguments("server"), self.get_body_arguments("tool"))
+        if offers and not ticked:
+            self.set_status(400)
+            await self.show(question, request, user, "Tick at least one server, or choose Deny.")
+            return
+        # Every server ticked whole is everything, with what is added later.
+        everything = len(ticked) == len(offers) and all(tools is None for tools in ticked.values())
+        target = await self._authorization.approve(request, user, None if everything else ticked)
+        self.send_back(target, question, denied=False)
+
+    def _allowed_user(self) -> User | None:
+        if self.user is not None and self.user.role == "pending":
+            raise PageError(403, "Waiting for approval", "The owner of this server has to let you in first.")
+        return self.user
+
+    def offers(self, question: ConsentQuestion) -> list[Offer]:
+        """The servers that the token would reach, by its resource and its scopes."""
+        resource = question.request.resource
+        scopes = question.request.scope.split()
+        return [
+            offer
+            for offer in self._gateway.offers()
+            if resource in (f"{self.site.origin}/mcp", f"{self.site.origin}/mcp/{offer.name}")
+            and ({"mcp", "mcp:read", f"mcp:{offer.name}"} & set(scopes))
+        ]
+
+    def send_back(self, target: str, question: ConsentQuestion, *, denied: bool) -> None:
+        """303, so that the client is asked with GET; a page of our own where no browser could follow."""
+        if redirect_uri.is_web(target):
+            self.redirect(target, status=303)
+        else:
+            self.page(
+                "continue.html",
+                title="Continue",
+                target=target,
+                client_name=question.client_name,
+                denied=denied,
+            )
+
+    async def show(self, question: ConsentQuestion, request: str, user: User, form_error: str | None = None) -> None:
+        asked = question.request
+        scopes = asked.scope.split()
+        known, level = self._standing(question)
+        self.page(
+            "consent.html",
+            title=f"{question.client_name} wants to connect",
+            action=self.site.path("consent"),
+            request=request,
+            client_name=question.client_name,
+            client_id=question.client.client_id,
+            redirect_host=redirect_uri.host(asked.redirect_uri),
+            loopback=redirect_uri.is_loopback(asked.redirect_uri),
+            known=known,
+            known_level=level,
+            already_connected=question.connected_before,
+            user_name=user.name,
+            scopes=[{"name": name, "meaning": scope.meaning(name)} for name in scopes],
+            scope_note=question.scope_note,
+            servers=[self._server(offer, scopes) for offer in self.offers(question)],
+            sign_out_note=question.signs_out
+            and f"You have as many programs connected as this server allows. {question.signs_out}, "
+            "which was used least recently, will be signed out; it can come back by itself.",
+            resource=asked.resource,
+            expires_note=None,
+            form_error=form_error,
+        )
+
+    @staticmethod
+    def _standing(question: ConsentQuestion) -> tuple[str, str]:
+        if question.connected_before:
+            return "You connected it before.", "connected"
+        if question.client.preregistered:
+            return "The owner of this server registered it.", "registered"
+        return "It registered itself. Nobody has checked the name that it gives.", "new"
+
+    @staticmethod
+    def _server(offer: Offer, scopes: list[str]) -> dict[str, object]:
+        whole = "mcp" in scopes or f"mcp:{offer.name}" in scopes
+        tools = [tool for tool in offer.tools if whole or tool.read_only]
+        return {
+            "name": offer.name,
+            "title": offer.title,
+            "state": offer.state,
+            "ticked": True,
+            "tools": [
+                {
+                    "name": tool.name,
+                    "title": tool.title,
+                    "description": tool.description,
+                    "read_only": tool.read_only,
+                    "destructive": tool.destructive,
+                    "ticked": True,
+                }
+                for tool in tools
+            ],
+        }

@@ -1,0 +1,65 @@
+"""Bodies that are too large are refused before anything reads them."""
+
+from typing import Any
+
+from tornado import httputil, web
+
+LARGEST = 64 * 1024
+# What is read and thrown away after a refusal, so that the client gets to see it.
+LARGEST_DRAINED = 4 * 1024 * 1024
+
+REFUSAL = b'{"error":"invalid_request","error_description":"the body is too large"}'
+
+
+class LimitedApplication(web.Application):
+    """``/mcp`` has a larger limit, which its handler keeps itself: there the bearer comes first."""
+
+    def start_request(
+        self, server_conn: object, request_conn: httputil.HTTPConnection
+    ) -> httputil.HTTPMessageDelegate:
+        return _Limit(super().start_request(server_conn, request_conn), request_conn)
+
+
+class _Limit(httputil.HTTPMessageDelegate):
+    def __init__(self, delegate: httputil.HTTPMessageDelegate, connection: Any) -> None:
+        self._delegate, self._connection = delegate, connection
+        self._limited, self._size, self._refused = True, 0, False
+
+    def headers_received(
+        self, start_line: httputil.RequestStartLine | httputil.ResponseStartLine, headers: httputil.HTTPHeaders
+    ) -> Any:
+        path = start_line.path if isinstance(start_line, httputil.RequestStartLine) else ""
+        self._limited = not (path == "/mcp" or path.startswith(("/mcp/", "/mcp?")))
+        if self._limited:
+            self._connection.set_max_body_size(LARGEST_DRAINED)
+            length = headers.get("Content-Length", "0")
+            if length.isdigit() and int(length) > LARGEST:
+                self._refuse()
+                return None
+        return self._delegate.headers_received(start_line, headers)
+
+    def data_received(self, chunk: bytes) -> Any:
+        self._size += len(chunk)
+        if self._limited and self._size > LARGEST and not self._refused:
+            self._refuse()
+        return None if self._refused else self._delegate.data_received(chunk)
+
+    def finish(self) -> None:
+        if not self._refused:
+            self._delegate.finish()
+
+    def on_connection_close(self) -> None:
+        if not self._refused:
+            self._delegate.on_connection_close()
+
+    def _refuse(self) -> None:
+        self._refused = True
+        headers = {
+            "Content-Type": "application/json",
+            "Content-Length": str(len(REFUSAL)),
+            "Cache-Control": "no-store",
+            "Connection": "close",
+        }
+        line = httputil.ResponseStartLine("HTTP/1.1", 413, "Content Too Large")
+        self._connection.write_headers(line, httputil.HTTPHeaders(headers), REFUSAL)
+        self._connection.finish()

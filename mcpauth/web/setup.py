@@ -1,0 +1,59 @@
+"""/setup: the first owner, once."""
+
+from ..oauth.setup import Setup
+from ..oauth.sign_in import ProviderSignIn, SignInRefused
+from ..oauth.ways_in import WaysIn
+from .sign_in import SignInSteps
+
+PASS_TTL = 3600
+
+
+class SetupHandler(SignInSteps):
+    def initialize(self, setup: Setup, ways_in: WaysIn, provider_sign_in: ProviderSignIn) -> None:
+        self._setup, self._ways_in, self._provider_sign_in = setup, ways_in, provider_sign_in
+
+    async def get(self) -> None:
+        code = self.get_query_argument("code", "")
+        if code:
+            # Out of the address bar and the history at once; from here on a cookie says it.
+            self.write_cookie("setup", self._setup.show_code(code, self.site.party_of(self.request)), PASS_TTL)
+            self.redirect("/setup")
+            return
+        passed = self._setup.is_passed(self.read_cookie("setup"))
+        provider = self.get_query_argument("provider", "")
+        if provider and passed:
+            self.leave(self._provider_sign_in.depart(provider, "", with_setup_code=True))
+            return
+        self.show(code_missing=not passed)
+
+    async def post(self) -> None:
+        name = self.get_body_argument("username", "")
+        try:
+            owner = await self._setup.make_owner(
+                self.read_cookie("setup"),
+                name,
+                self.get_body_argument("password", "", strip=False),
+                self.get_body_argument("password_again", "", strip=False),
+            )
+        except SignInRefused as refused:
+            self.set_status(400)
+            self.show(code_missing=False, error=refused.message, username=name)
+            return
+        self.drop_cookie("setup")
+        await self.sign_in(owner)
+        self.page("setup_done.html", title="Ready", mcp_url=f"{self.site.origin}/mcp", user_name=owner.name)
+
+    def show(self, *, code_missing: bool, error: str | None = None, username: str = "") -> None:
+        if code_missing:
+            self.set_status(403)
+        self.page(
+            "setup.html",
+            title="Set up mcpauth",
+            action="/setup",
+            code_missing=code_missing,
+            error=error,
+            username=username[:200],
+            providers=[
+                {"id": one.id, "name": one.name, "href": f"/setup?provider={one.id}"} for one in self._ways_in.providers
+            ],
+        )

@@ -1,0 +1,92 @@
+"""What every handler knows of the place it serves: names, cookies, and whom to believe."""
+
+import ipaddress
+import socket
+from collections.abc import Iterable
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from tornado.httputil import HTTPServerRequest
+
+LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Site(NamedTuple):
+    origin: str
+    base_path: str
+    version: str
+    secure_cookies: bool
+    session_ttl: int
+    trusted_proxies: tuple[Network, ...]
+
+    @property
+    def host(self) -> str:
+        return urlsplit(self.origin).hostname or ""
+
+    @property
+    def is_loopback(self) -> bool:
+        return self.host in LOOPBACK_NAMES
+
+    def path(self, name: str) -> str:
+        """The path of one of the pages beneath the base path."""
+        return f"{self.base_path}/{name}"
+
+    def cookie_name(self, name: str) -> str:
+        """``__Host-`` keeps other hosts of the domain from planting the cookie; it needs https."""
+        return f"__Host-mcpauth_{name}" if self.secure_cookies else f"mcpauth_{name}"
+
+    def believes(self, request: HTTPServerRequest) -> bool:
+        """Whether the X-Forwarded-* headers of this request count."""
+        context = getattr(request.connection, "context", None)
+        if getattr(context, "address_family", None) == getattr(socket, "AF_UNIX", -1):
+            return True
+        return self._is_trusted(request.remote_ip or "")
+
+    def _is_trusted(self, address: str) -> bool:
+        try:
+            parsed = ipaddress.ip_address(address.split("%", 1)[0])
+        except ValueError:
+            return False
+        return any(parsed in network for network in self.trusted_proxies)
+
+    def host_of(self, request: HTTPServerRequest) -> str:
+        """The host name the client meant, without its port, in lower case."""
+        given = request.headers.get("Host", "")
+        if self.believes(request):
+            given = request.headers.get("X-Forwarded-Host", given)
+        try:
+            return urlsplit(f"//{given.strip()}").hostname or ""
+        except ValueError:
+            return ""
+
+    def serves(self, host: str) -> bool:
+        return host == self.host or host in LOOPBACK_NAMES
+
+    def address_of(self, request: HTTPServerRequest) -> str:
+        """Where the request came from: the last address that no trusted proxy vouches for."""
+        address = request.remote_ip or ""
+        if self.believes(request):
+            for hop in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
+                if hop.strip():
+                    address = hop.strip()
+                if not self._is_trusted(address):
+                    break
+        return address
+
+    def party_of(self, request: HTTPServerRequest) -> str:
+        """What limits count by: the address, or the network that one IPv6 customer commonly has."""
+        address = self.address_of(request)
+        try:
+            parsed = ipaddress.ip_address(address.split("%", 1)[0])
+        except ValueError:
+            return "unknown"
+        if parsed.version == 6 and parsed.ipv4_mapped is None:
+            return str(ipaddress.ip_network((parsed, 64), strict=False))
+        return str(parsed)
+
+
+def networks(texts: Iterable[str]) -> tuple[Network, ...]:
+    """Raises ValueError for what is neither an address nor a network."""
+    return tuple(ipaddress.ip_network(text, strict=False) for text in texts)

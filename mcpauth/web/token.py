@@ -1,0 +1,57 @@
+"""POST to the token endpoint (RFC 6749 §3.2), and to its neighbours revoke and introspect."""
+
+from ..models.messages import ClientCredentials, RevocationRequest, TokenRequest
+from ..oauth.issuer import Issuer
+from ..oauth.revocation import Revocation
+from ..oauth.token import TokenEndpoint
+from .base import JSONHandler
+
+
+class TokenHandler(JSONHandler):
+    cors = True
+
+    def initialize(self, endpoint: TokenEndpoint, issuer: Issuer) -> None:
+        self._endpoint, self._issuer = endpoint, issuer
+
+    async def post(self) -> None:
+        form = self.form()
+        self.set_header("Pragma", "no-cache")
+        self.reply(
+            await self._endpoint.exchange(
+                self._issuer,
+                self.request.headers.get("Authorization"),
+                self.parse(ClientCredentials, form),
+                self.parse(TokenRequest, form),
+            )
+        )
+
+
+class RevocationHandler(JSONHandler):
+    cors = True
+
+    def initialize(self, revocation: Revocation) -> None:
+        self._revocation = revocation
+
+    async def post(self) -> None:
+        form = self.form()
+        await self._revocation.revoke(
+            self.request.headers.get("Authorization"),
+            self.parse(ClientCredentials, form),
+            self.parse(RevocationRequest, form),
+        )
+        self.write_json({})
+
+
+class IntrospectionHandler(JSONHandler):
+    def initialize(self, revocation: Revocation) -> None:
+        self._revocation = revocation
+
+    async def post(self) -> None:
+        form = self.form()
+        self.reply(
+            await self._revocation.introspect(
+                self.request.headers.get("Authorization"),
+                self.parse(ClientCredentials, form),
+                self.parse(RevocationRequest, form),
+            )
+        )
