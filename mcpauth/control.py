@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -28,10 +29,12 @@ class ControlServer:
 
     async def start(self) -> None:
         self._path.unlink(missing_ok=True)
-        # The name is given relative to the folder: a socket's path must be shorter than many home folders are.
+        listener = socket.socket(socket.AF_UNIX)
+        # Relative to its folder: the path of a socket must be shorter than many home folders' are.
         with contextlib.chdir(self._path.parent):
-            self._server = await asyncio.start_unix_server(self._serve, self._path.name, limit=LONGEST)
+            listener.bind(self._path.name)
         self._path.chmod(0o600)
+        self._server = await asyncio.start_unix_server(self._serve, sock=listener, limit=LONGEST)
 
     async def close(self) -> None:
         if self._server is not None:
@@ -58,8 +61,14 @@ class ControlServer:
 
 async def ask(directory: Path, operation: str, arguments: dict[str, Any]) -> Any:
     """What the running server answers. Raises OperationError for its refusals, OSError when none listens."""
-    with contextlib.chdir(directory):
-        reader, writer = await asyncio.open_unix_connection(NAME, limit=LONGEST)
+    connection = socket.socket(socket.AF_UNIX)
+    try:
+        with contextlib.chdir(directory):
+            connection.connect(NAME)
+    except OSError:
+        connection.close()
+        raise
+    reader, writer = await asyncio.open_unix_connection(sock=connection, limit=LONGEST)
     try:
         writer.write(json.dumps({"operation": operation, "arguments": arguments}).encode() + b"\n")
         await writer.drain()
@@ -72,4 +81,3 @@ async def ask(directory: Path, operation: str, arguments: dict[str, Any]) -> Any
     if "error" in answer:
         raise OperationError(answer["error"])
     return answer["result"]
-

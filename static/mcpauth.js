@@ -72,6 +72,13 @@ for (const server of document.querySelectorAll("[data-server]")) {
   show();
 }
 
+// Enter on a tick box would press the first button of the form: here only a button decides.
+for (const form of document.querySelectorAll("[data-consent]")) {
+  form.addEventListener("keydown", (event) => {
+    if (event.key === "Enter" && event.target.type === "checkbox") event.preventDefault();
+  });
+}
+
 // Setup: say that the two passwords differ before the server has to.
 for (const again of document.querySelectorAll("[data-same-as]")) {
   const first = document.getElementById(again.dataset.sameAs);

@@ -40,12 +40,13 @@ class _Entry:
         self.offer: Offer | None = None
         self.probing: asyncio.Task[None] | None = None
         self.stale = False
+        self.missed = False  # a list was given without it
         self.failures = 0
         self.retry_at = 0
 
 
 class Catalogue:
-    """``changed`` is called when the tools of a backend became others, or a backend came or went."""
+    """``changed`` is called when a list that was given before would now be another."""
 
     def __init__(
         self,
@@ -84,6 +85,19 @@ class Catalogue:
         await self._wait(list(self._entries.values()))
         return self.states()
 
+    async def offered(self) -> list[tuple[str, Tool]]:
+        """The tools of all backends that are there, the filtered ones too, in the owner's order."""
+        await self._wait(list(self._entries.values()))
+        found: list[tuple[str, Tool]] = []
+        for name, entry in self._entries.items():
+            if entry.state == "ok" and entry.offer is not None:
+                found += [(name, tool) for tool in entry.offer.tools.values()]
+            else:
+                entry.missed = True
+                about = log.fields(backend=name, state=entry.state, reason=entry.reason)
+                logger.warning("backend_left_out", extra=about)
+        return found
+
     async def find(self, backend: str, tool: str) -> Tool | None:
         """The backend's own definition of the tool, None when it has none of that name."""
         entry = self._entries[backend]
@@ -104,7 +118,7 @@ class Catalogue:
             entry.probing = asyncio.create_task(self._ask(entry))
 
     async def _ask(self, entry: _Entry) -> None:
-        before = entry.offer if entry.state == "ok" else None
+        before = entry.offer
         entry.stale = False
         try:
             async with asyncio.timeout(self._probing):
@@ -120,7 +134,8 @@ class Catalogue:
             entry.state, entry.reason, entry.failures = "ok", None, 0
             about = log.fields(backend=entry.served.name, tools=len(entry.offer.tools))
             logger.info("backend_probed", extra=about)
-            if not entry.offer.same_tools(before):
+            if entry.missed or (before is not None and not entry.offer.same_tools(before)):
+                entry.missed = False
                 self._changed()
         finally:
             entry.probing = None
@@ -134,6 +149,7 @@ class Catalogue:
         entry.failures += 1
         logger.warning("backend_unavailable", extra=log.fields(backend=entry.served.name, reason=reason))
         if went:
+            entry.missed = True
             self._changed()
 
     def _state(self, entry: _Entry) -> BackendState:

@@ -135,7 +135,7 @@ class Child(asyncio.SubprocessProtocol):
             self._partial.clear()
             self._kill(f"it wrote a line of more than {LIMIT // 1024**2} MiB")
 
-    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:  # noqa: ARG002
+    def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
         """Mostly the process is ending. One that only hung up would never answer again."""
         if fd != STDERR and self._reason is None and not self._exited.is_set():
             why = "it closed its standard input or output"
@@ -157,10 +157,11 @@ class Child(asyncio.SubprocessProtocol):
         # One that made itself a session of its own could.
         self._timer = asyncio.get_running_loop().call_later(self._grace, self._transport.close)
 
-    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
+    def connection_lost(self, exc: Exception | None) -> None:
         """The process has ended and all it wrote was read."""
         if self._timer is not None:
             self._timer.cancel()
+        self._transport.close()
         self._stderr.close()
         self._gone.set()
         self._ended(self._reason or _describe(self._transport.get_returncode()))

@@ -26,6 +26,8 @@ _encode = _encoder.encode
 def decode(body: bytes) -> Frame:
     """One message. Raises ParseError for what is not JSON, InvalidMessage for what is no JSON-RPC."""
     try:
+        if not body.isascii():
+            body.decode()  # What stays raw is not looked at again.
         frame = _decoder.decode(body)
     except msgspec.ValidationError:
         raise InvalidMessage("the body must be one JSON-RPC message, an object") from None

@@ -20,6 +20,7 @@ class Mailbox:
         self._messages: deque[bytes] = deque()
         self._size = 0
         self._closed = False
+        self._overflowed = False
         self._listeners: list[Listener] = []
 
     @property
@@ -33,7 +34,7 @@ class Mailbox:
         self._size += len(message)
         while len(self._messages) > MESSAGES or (self._size > BYTES and len(self._messages) > 1):
             self._size -= len(self._messages.popleft())
-            logger.warning("message_dropped", extra=log.fields(backend=self._backend, reason="nobody listens"))
+            self._note_overflow()
         self._wake()
 
     def listen(self) -> "Listener":
@@ -56,9 +57,16 @@ class Mailbox:
     def take(self, listener: "Listener") -> bytes | None:
         if not self._messages or listener is not self._listeners[-1]:
             return None
+        self._overflowed = False
         message = self._messages.popleft()
         self._size -= len(message)
         return message
+
+    def _note_overflow(self) -> None:
+        """Once until somebody reads again: a chatty backend must not fill the log either."""
+        if not self._overflowed:
+            self._overflowed = True
+            logger.warning("messages_dropped", extra=log.fields(backend=self._backend, reason="nobody reads them"))
 
     def _wake(self) -> None:
         if self._messages and self._listeners:

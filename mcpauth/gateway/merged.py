@@ -1,11 +1,10 @@
 """`/mcp`, legacy era: the tools of all backends in one list. Prompts and resources are not merged yet."""
 
-import logging
 from collections.abc import Mapping
 
 import msgspec
 
-from .. import __version__, log
+from .. import __version__
 from ..errors import InvalidParameters, UnknownMethod
 from ..models.principal import Principal
 from . import frames, tools
@@ -17,8 +16,6 @@ from .mcp_session import McpSession
 from .names import PublishedNames
 from .served import Served
 from .tools import Tool
-
-logger = logging.getLogger(__name__)
 
 INSTRUCTIONS = (
     "These tools come from several MCP servers on one machine. A name of the form server__tool says which server "
@@ -35,7 +32,7 @@ class Merged:
     def admit(self, principal: Principal) -> None:
         """Every principal may ask; what it gets depends on each backend."""
 
-    async def initialize(self, session: McpSession, frame: Frame) -> Frame:  # noqa: ARG002
+    async def initialize(self, session: McpSession, frame: Frame) -> Frame:
         asked = frames.text(frames.members(frame.get("params")).get("protocolVersion"))
         return frames.result(
             frame["id"],
@@ -65,12 +62,7 @@ class Merged:
 
     async def _offered(self) -> list[tuple[str, str, Tool]]:
         """Every tool there is: its published name, the backend, and what the backend says of it."""
-        states = await self._catalogue.settled()
-        for state in states:
-            if state.state != "ok":
-                about = log.fields(backend=state.name, state=state.state, reason=state.reason)
-                logger.warning("backend_left_out", extra=about)
-        offered = [(state.name, tool) for state in states if state.state == "ok" for tool in state.tools]
+        offered = await self._catalogue.offered()
         # All of them get their names now, in one order, whoever asks first and whatever they may see.
         names = await self._names.publish((backend, tool.name) for backend, tool in offered)
         return [(name, backend, tool) for name, (backend, tool) in zip(names, offered, strict=True)]

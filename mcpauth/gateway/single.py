@@ -36,7 +36,7 @@ class Single:
             )
         self._served.require(principal, read_only=True)
 
-    async def initialize(self, session: McpSession, frame: Frame) -> Frame:  # noqa: ARG002
+    async def initialize(self, session: McpSession, frame: Frame) -> Frame:
         return await session.greet(self._served)
 
     async def request(self, principal: Principal, session: McpSession, method: str, frame: Frame) -> Answer:

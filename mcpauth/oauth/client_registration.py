@@ -154,6 +154,12 @@ class ClientRegistration:
         await self._clients.remove(client_id)
         logger.info("client_removed", extra=log.fields(client_id=client_id))
 
+    async def origins(self, client_id: str) -> frozenset[str]:
+        """The https origins that the client's redirect URIs are at."""
+        client = await self._clients.find(client_id)
+        uris = client.metadata.redirect_uris if client else ()
+        return frozenset("/".join(uri.split("/")[:3]).lower() for uri in uris if uri.startswith("https://"))
+
     async def _authenticate(self, client_id: str, token: str) -> Client:
         client = await self._clients.find(client_id)
         known = client.registration_token_hash if client else None

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Sequence
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
 
@@ -55,11 +56,18 @@ class BaseHandler(web.RequestHandler):
         self.clear_header("Server")
 
     def prepare(self) -> Any:
+        self.application.began(self)  # type: ignore[attr-defined]
         host = self.site.host_of(self.request)
         if not self.site.serves(host):
             about = log.fields(host=host[:100], hint="set MCP_OAUTH_PUBLIC_URL to the origin that clients use")
             logger.warning("host_refused", extra=about)
             raise PageError(421, "This is not the address of this server", f"It serves {self.site.origin}.")
+
+    def on_finish(self) -> None:
+        self.application.ended(self)  # type: ignore[attr-defined]
+
+    def on_connection_close(self) -> None:
+        self.application.ended(self)  # type: ignore[attr-defined]
 
     def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
         if isinstance(value, RedirectedError):
@@ -188,6 +196,7 @@ class PageHandler(BaseHandler):
     """A handler for people. ``user`` is who is signed in in this browser."""
 
     user: User | None = None
+    banners: Sequence[str] = ()
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
@@ -205,6 +214,8 @@ class PageHandler(BaseHandler):
         cookie = self.read_cookie("session")
         if cookie:
             self.user = await self.browser_sessions.find(cookie)
+        if self.user is not None:
+            self.banners = await self.settings["notices"](self.user.user_id)
 
     @property
     def browser_sessions(self) -> BrowserSessions:
@@ -245,7 +256,7 @@ class PageHandler(BaseHandler):
                 "public_host": self.site.host,
                 "signed_in_as": self.user.name if self.user else None,
                 "logout_path": self.site.path("logout"),
-                "banners": [],
+                "banners": self.banners,
                 **values,
             },
         )
@@ -255,7 +266,7 @@ class PageHandler(BaseHandler):
             super().write_failure(status, title, hint, error)
             return
         details = [("Error", error)] if error not in ("invalid_request", "not_found") else []
-        self.page("error.html", title=title, status=status, hint=hint, details=details, back_href=None)
+        self.page("error.html", title=title, status=status, hint=hint, details=details, back_href="/")
 
 
 class NotFoundHandler(PageHandler):

@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from tornado import web
 
 from ..errors import PageError
-from ..gateway.gateway import Gateway, Offer
+from ..gateway.catalogue import BackendState
+from ..gateway.gateway import Gateway
 from ..models.records import User
 from ..oauth import redirect_uri, scope
 from ..oauth.authorization import Authorization, ConsentQuestion
@@ -14,7 +15,7 @@ from .sign_in import SignInSteps
 Servers = Mapping[str, frozenset[str] | None]
 
 
-def read_ticks(offers: list[Offer], servers: list[str], tools: list[str]) -> Servers:
+def read_ticks(offers: list[BackendState], servers: list[str], tools: list[str]) -> Servers:
     """What was ticked, of what was offered. All tools ticked, or none known, is the whole server."""
     ticked: dict[str, frozenset[str] | None] = {}
     for offer in offers:
@@ -53,7 +54,7 @@ class ConsentHandler(SignInSteps):
             return
         if decision != "allow":
             raise web.HTTPError(400)
-        offers = self.offers(question)
+        offers = await self.offers(question)
         ticked = read_ticks(offers, self.get_body_arguments("server"), self.get_body_arguments("tool"))
         if offers and not ticked:
             self.set_status(400)
@@ -69,13 +70,13 @@ class ConsentHandler(SignInSteps):
             raise PageError(403, "Waiting for approval", "The owner of this server has to let you in first.")
         return self.user
 
-    def offers(self, question: ConsentQuestion) -> list[Offer]:
+    async def offers(self, question: ConsentQuestion) -> list[BackendState]:
         """The servers that the token would reach, by its resource and its scopes."""
         resource = question.request.resource
         scopes = question.request.scope.split()
         return [
             offer
-            for offer in self._gateway.offers()
+            for offer in await self._gateway.settled()
             if resource in (f"{self.site.origin}/mcp", f"{self.site.origin}/mcp/{offer.name}")
             and ({"mcp", "mcp:read", f"mcp:{offer.name}"} & set(scopes))
         ]
@@ -105,14 +106,16 @@ class ConsentHandler(SignInSteps):
             client_name=question.client_name,
             client_id=question.client.client_id,
             redirect_host=redirect_uri.host(asked.redirect_uri),
-            loopback=redirect_uri.is_loopback(asked.redirect_uri),
+            redirect_uri=asked.redirect_uri,
+            # A private-use scheme leads to a program on this computer too.
+            loopback=redirect_uri.is_loopback(asked.redirect_uri) or not redirect_uri.is_web(asked.redirect_uri),
             known=known,
             known_level=level,
             already_connected=question.connected_before,
             user_name=user.name,
             scopes=[{"name": name, "meaning": scope.meaning(name)} for name in scopes],
             scope_note=question.scope_note,
-            servers=[self._server(offer, scopes) for offer in self.offers(question)],
+            servers=[self._server(offer, scopes) for offer in await self.offers(question)],
             sign_out_note=question.signs_out
             and f"You have as many programs connected as this server allows. {question.signs_out}, "
             "which was used least recently, will be signed out; it can come back by itself.",
@@ -130,13 +133,13 @@ class ConsentHandler(SignInSteps):
         return "It registered itself. Nobody has checked the name that it gives.", "new"
 
     @staticmethod
-    def _server(offer: Offer, scopes: list[str]) -> dict[str, object]:
+    def _server(offer: BackendState, scopes: list[str]) -> dict[str, object]:
         whole = "mcp" in scopes or f"mcp:{offer.name}" in scopes
         tools = [tool for tool in offer.tools if whole or tool.read_only]
         return {
             "name": offer.name,
-            "title": offer.title,
-            "state": offer.state,
+            "title": offer.name,
+            "state": offer.state if offer.state == "ok" else offer.reason or "has not answered yet",
             "ticked": True,
             "tools": [
                 {

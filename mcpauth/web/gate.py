@@ -1,13 +1,15 @@
-"""The bearer check in front of every MCP endpoint (RFC 6750, RFC 9728 §5.1)."""
+"""Who may come in at an MCP endpoint: the bearer check, its challenge, and the Origin check."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from urllib.parse import urlsplit
 
 from tornado.httputil import HTTPServerRequest
 
 from ..errors import InsufficientScope, InvalidToken
 from ..models.principal import Principal
-from ..oauth import resource_metadata
+from ..oauth import redirect_uri, resource_metadata
 from ..oauth.access_token import AccessTokens, challenge
+from ..oauth.client_registration import ClientRegistration
 from ..oauth.resource import Resources
 
 
@@ -15,9 +17,16 @@ class Gate:
     """``nobody`` makes the principal of every request when authorization is switched off."""
 
     def __init__(
-        self, access_tokens: AccessTokens, resources: Resources, nobody: Callable[[], Principal] | None
+        self,
+        access_tokens: AccessTokens,
+        registration: ClientRegistration,
+        resources: Resources,
+        allowed_origins: Sequence[str],
+        nobody: Callable[[], Principal] | None,
     ) -> None:
-        self._access_tokens, self._resources, self._nobody = access_tokens, resources, nobody
+        self._access_tokens, self._registration, self._resources = access_tokens, registration, resources
+        self._allowed_origins = frozenset(one.rstrip("/").lower() for one in allowed_origins)
+        self._nobody = nobody
 
     def admit(self, request: HTTPServerRequest, backend: str | None) -> Principal:
         """Who asks, at ``/mcp`` (None) or at one backend. Raises InvalidToken and InsufficientScope."""
@@ -32,8 +41,24 @@ class Gate:
         self, request: HTTPServerRequest, error: InvalidToken | InsufficientScope, backend: str | None
     ) -> str:
         """The WWW-Authenticate header. It names the error only when a token came (RFC 6750 §3.1)."""
-        if backend is not None and backend not in self._resources.backends():
-            backend = None
-        url = resource_metadata.url(self._resources, backend)
+        known = backend if backend is None or backend in self._resources.backends() else None
+        url = resource_metadata.url(self._resources, known)
         scope = error.scope if isinstance(error, InsufficientScope) else "mcp"
         return challenge(error if "Authorization" in request.headers else None, url, scope)
+
+    def allows_everybody(self, origin: str) -> bool:
+        """Whether pages of ``origin`` may ask, whoever they ask for: ours, this computer's, the owner's choice."""
+        origin = origin.lower()
+        if origin == self._resources.origin or origin in self._allowed_origins:
+            return True
+        try:
+            parts = urlsplit(origin)
+        except ValueError:
+            return False
+        return parts.scheme in ("http", "https") and parts.hostname in redirect_uri.LOOPBACK
+
+    async def allows(self, origin: str, principal: Principal) -> bool:
+        """The same, or where the client itself lives: the https origins of its redirect URIs."""
+        if self.allows_everybody(origin):
+            return True
+        return origin.lower() in await self._registration.origins(principal.client_id)

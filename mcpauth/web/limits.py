@@ -1,5 +1,7 @@
 """Bodies that are too large are refused before anything reads them."""
 
+import asyncio
+import contextlib
 from typing import Any
 
 from tornado import httputil, web
@@ -12,11 +14,32 @@ REFUSAL = b'{"error":"invalid_request","error_description":"the body is too larg
 
 
 class LimitedApplication(web.Application):
-    """``/mcp`` has a larger limit, which its handler keeps itself: there the bearer comes first."""
+    """``/mcp`` has a larger limit, which its handler keeps itself: there the bearer comes first.
 
-    def start_request(
-        self, server_conn: object, request_conn: httputil.HTTPConnection
-    ) -> httputil.HTTPMessageDelegate:
+    It also knows the requests that are being answered, so that stopping can wait for them.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.running: set[web.RequestHandler] = set()
+        self._idle = asyncio.Event()
+
+    def began(self, handler: web.RequestHandler) -> None:
+        self.running.add(handler)
+
+    def ended(self, handler: web.RequestHandler) -> None:
+        self.running.discard(handler)
+        if not self.running:
+            self._idle.set()
+
+    async def finish_running(self, patience: float) -> None:
+        """Until no request is being answered, for ``patience`` seconds at most."""
+        self._idle.clear()
+        if self.running:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._idle.wait(), patience)
+
+    def start_request(self, server_conn: object, request_conn: httputil.HTTPConnection) -> httputil.HTTPMessageDelegate:
         return _Limit(super().start_request(server_conn, request_conn), request_conn)
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from typing import Any, Protocol
+from typing import Protocol
 
 from tornado import web
 from tornado.httputil import HTTPServerRequest

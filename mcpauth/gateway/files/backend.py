@@ -51,7 +51,7 @@ class FilesBackend:
             raise BackendUnavailable(f'{error.message}: change "root" of "{self.name}" in mcp.json') from None
         self._search.start()
 
-    async def open(self, listener: Callable[[Frame], None]) -> "FilesSession":  # noqa: ARG002 - never calls
+    async def open(self, listener: Callable[[Frame], None]) -> "FilesSession":
         return FilesSession(self)
 
     async def close(self) -> None:

@@ -57,6 +57,10 @@ def test_a_page_is_capped(read):
     assert (len(page.text), page.end, page.size) == (MAX_TEXT, MAX_TEXT, MAX_TEXT + 10)
 
 
+def test_an_offset_within_a_character_of_utf_16_moves_to_the_next(read):
+    assert read("abcd".encode("utf-16"), offset=5) == Text("cd", 6, 10, 10)
+
+
 def test_beyond_the_end_there_is_nothing(read):
     assert read(b"abc", offset=10) == Text("", 10, 10, 3)
 

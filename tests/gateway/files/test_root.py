@@ -2,6 +2,7 @@
 
 import os
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,10 +66,6 @@ def test_the_folder_itself_can_be_listed_but_not_read(root, folder, path):
 @pytest.mark.parametrize(
     "path",
     [
-        "../outside/secret.txt",
-        "a/../../outside/secret.txt",
-        "a/..",
-        "files://notes/..%2Foutside/secret.txt",
         "a\0.md",
         "\ud800",
         "x/" * MAX_DEPTH + "x",
@@ -81,6 +78,14 @@ def test_the_folder_itself_can_be_listed_but_not_read(root, folder, path):
 )
 def test_what_no_path_may_be(root, path):
     with pytest.raises(Refused):
+        root.parts(path)
+
+
+@pytest.mark.parametrize(
+    "path", ["..", "../outside/secret.txt", "a/../b", "a/..", "files://notes/..%2Foutside/secret.txt"]
+)
+def test_no_path_goes_up(root, path):
+    with pytest.raises(Refused, match=r'"\.\." is not allowed'):
         root.parts(path)
 
 
@@ -201,6 +206,7 @@ def test_a_missing_file_says_what_to_do(root, folder):
         root.open(("nowhere", "a.md"))
 
 
+@pytest.mark.skipif(sys.platform == "darwin", reason="there every name is text")
 def test_a_name_that_is_not_text_is_left_out(root, folder):
     with open(os.fsencode(folder) + b"/\xff.md", "w"):
         pass

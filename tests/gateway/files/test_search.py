@@ -167,6 +167,7 @@ async def test_a_clock_set_back_does_not_freeze_the_index(serve, folder, ambient
 async def test_the_index_is_private_and_used_again(serve, folder, index, caplog):
     (folder / "a.md").write_text("needle")
     os.utime(folder / "a.md", (1000, 1000))
+    index.touch(0o644)
     caplog.set_level("INFO", "mcpauth.gateway.files.search")
     for indexed in (1, 0):
         caplog.clear()
@@ -175,6 +176,18 @@ async def test_the_index_is_private_and_used_again(serve, folder, index, caplog)
         assert built.fields["indexed"] == indexed
     for file in index.parent.glob(f"{index.name}*"):
         assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+async def test_a_deleted_file_leaves_no_text_in_the_index(serve, folder, index, ambient):
+    (folder / "a.md").write_text("needle")
+    caller = await serve(folder)
+    assert await caller.found("needle") == ["a.md"]
+    (folder / "a.md").unlink()
+    ambient.time += MAX_AGE + 1
+    assert await caller.found("needle") == []
+    with sqlite3.connect(index) as other:
+        assert other.execute("select count(*) from texts").fetchone() == (0,)
+    other.close()
 
 
 async def test_progress_is_logged(serve, folder, caplog, monkeypatch):

@@ -1,0 +1,422 @@
+"""The composition root: builds every part, holds the route table, knows the order of stopping."""
+
+import asyncio
+import contextlib
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+import aiohttp
+from tornado import web
+
+from . import __version__
+from .ambient import Ambient
+from .errors import SettingsError
+from .gateway import build as gateway_build
+from .gateway.gateway import Gateway
+from .identity.github import GitHub
+from .identity.password import Passwords
+from .identity.provider import Provider
+from .models.principal import Principal
+from .oauth.access_token import AccessTokens
+from .oauth.admission import Admission
+from .oauth.authorization import Authorization
+from .oauth.authorization_code import AuthorizationCodeGrant
+from .oauth.browser_session import BrowserSessions
+from .oauth.client_authentication import ClientAuthentication
+from .oauth.client_registration import ClientRegistration
+from .oauth.issuer import issuers
+from .oauth.profile import Profiles
+from .oauth.refresh_token import RefreshTokenGrant
+from .oauth.resource import Resources
+from .oauth.revocation import Revocation
+from .oauth.seal import Seal
+from .oauth.setup import CODE_TTL, Setup
+from .oauth.sign_in import PasswordSignIn, ProviderSignIn
+from .oauth.signing_keys import SigningKey
+from .oauth.token import TokenEndpoint
+from .oauth.ways_in import WaysIn
+from .operations import Operations
+from .settings import Settings
+from .store.clients import ClientStore
+from .store.codes import CodeStore
+from .store.database import Database
+from .store.grants import GrantStore
+from .store.keys import KeyFiles
+from .store.notices import NoticeStore
+from .store.refresh_tokens import RefreshTokenStore
+from .store.sessions import Limits, SessionStore
+from .store.sweep import Sweep
+from .store.used_once import UsedOnceStore
+from .store.users import UserStore
+from .web.authorize import AuthorizeHandler
+from .web.base import NotFoundHandler
+from .web.consent import ConsentHandler
+from .web.gate import Gate
+from .web.information import HealthHandler, HomeHandler, MeHandler, ProvidersHandler, UserInfoHandler
+from .web.limits import LimitedApplication
+from .web.mcp import McpHandler
+from .web.metadata import JWKSHandler, NoDocumentHandler, ResourceMetadataHandler, ServerMetadataHandler
+from .web.registration import ClientConfigurationHandler, RegistrationHandler
+from .web.setup import SetupHandler
+from .web.sign_in import CallbackHandler, SignInHandler, SignOutHandler
+from .web.site import Site, networks
+from .web.static import AssetHandler
+from .web.token import IntrospectionHandler, RevocationHandler, TokenHandler
+
+logger = logging.getLogger(__name__)
+
+DATABASE = "mcpauth.sqlite3"
+REQUEST_TTL = 3600
+KNOWN_BROWSER_TTL = 400 * 86400
+FLUSH, SWEEP = 60, 3600
+
+
+class Services(NamedTuple):
+    """Every part, wired. ``close`` them in reverse."""
+
+    settings: Settings
+    ambient: Ambient
+    database: Database
+    users: UserStore
+    clients: ClientStore
+    grants: GrantStore
+    sessions: SessionStore
+    sweep: Sweep
+    resources: Resources
+    signing_key: SigningKey
+    access_tokens: AccessTokens
+    registration: ClientRegistration
+    authorization: Authorization
+    token_endpoint: TokenEndpoint
+    revocation: Revocation
+    browser_sessions: BrowserSessions
+    known_browsers: Seal
+    password_sign_in: PasswordSignIn
+    provider_sign_in: ProviderSignIn
+    ways_in: WaysIn
+    setup: Setup
+    profiles: Profiles
+    gateway: Gateway
+    operations: Operations
+    passwords: Passwords
+    http: aiohttp.ClientSession
+
+    async def start(self) -> None:
+        """Memory is filled from the disk, and the backends are asked what they offer."""
+        await self.sessions.load()
+        await self.users.load()
+        await self.gateway.start()
+
+    async def keep_house(self) -> None:
+        """Until cancelled: last uses go to the disk, what has expired goes away."""
+        swept_at = 0
+        while True:
+            now = self.ambient.now()
+            try:
+                await self.sessions.close_idle(now)
+                self.sessions.flush()
+                if now - swept_at >= SWEEP:
+                    swept_at = now
+                    await self.sweep.run(now)
+            except Exception:
+                logger.exception("housekeeping_failed")
+            await asyncio.sleep(FLUSH)
+
+    async def close(self) -> None:
+        """Children first, what they said last is still delivered; the database last of all."""
+        with contextlib.suppress(asyncio.TimeoutError):
+            await self.gateway.close()
+        self.passwords.close()
+        await self.http.close()
+        self.sessions.flush()
+        await self.database.close()
+
+
+async def build_services(settings: Settings, ambient: Ambient, environ: Mapping[str, str] = os.environ) -> Services:
+    """Open the data directory and wire every part. Raises SettingsError."""
+    data_dir = prepare_data_dir(settings.data_dir)
+    configuration = gateway_build.read_configuration(data_dir)
+    keys = KeyFiles(data_dir, ambient)
+    algorithm = settings.jwt_algorithm
+    own_secret = settings.jwt_secret.get_secret_value()
+    signing_key = SigningKey(
+        algorithm, (own_secret or keys.secret("jwt")) if algorithm == "HS256" else keys.private_key(algorithm)
+    )
+    seal_key, refresh_key = keys.secret("seal"), keys.secret("refresh")
+
+    def seal(purpose: str, ttl: int) -> Seal:
+        return Seal(seal_key, purpose, ttl, ambient)
+
+    database = await Database.open(data_dir / DATABASE)
+    try:
+        gateway = gateway_build.build(
+            configuration, data_dir=data_dir, database=database, ambient=ambient, environ=environ
+        )
+    except BaseException:
+        await database.close()
+        raise
+    sessions = SessionStore(database, Limits(settings.max_sessions_per_user, settings.session_timeout))
+    users, clients = UserStore(database, sessions), ClientStore(database)
+    grants, codes = GrantStore(database, sessions), CodeStore(database, sessions)
+    refresh_tokens, used_once = RefreshTokenStore(database, sessions), UsedOnceStore(database)
+    ending: set[asyncio.Task[None]] = set()
+
+    def end_in_gateway(grant_id: str) -> None:
+        task = asyncio.ensure_future(gateway.end_grant(grant_id))
+        ending.add(task)
+        task.add_done_callback(ending.discard)
+
+    sessions.on_closed(lambda grant: end_in_gateway(grant.grant_id))
+
+    http = aiohttp.ClientSession()
+    passwords = Passwords()
+    providers: dict[str, Provider] = {}
+    if "github" in settings.enabled_providers:
+        providers["github"] = GitHub(
+            settings.github_client_id,
+            settings.github_client_secret.get_secret_value(),
+            settings.github_url,
+            settings.github_api_url,
+            settings.callback_uri,
+            http,
+        )
+    ways_in = WaysIn(users, providers, settings.trusted_providers)
+    both = issuers(settings.origin, settings.base_path)
+    resources = Resources(settings.origin, lambda: [state.name for state in gateway.backends()])
+    access_tokens = AccessTokens(
+        signing_key,
+        frozenset(issuer.identifier for issuer in both),
+        sessions,
+        settings.access_token_expiry,
+        ambient,
+    )
+    registration = ClientRegistration(clients, grants, ambient)
+    authentication = ClientAuthentication(clients)
+    refresh_ttl = settings.refresh_token_expiry
+    setup = Setup(users, passwords, seal("setup", CODE_TTL), ambient)
+    return Services(
+        settings=settings,
+        ambient=ambient,
+        database=database,
+        users=users,
+        clients=clients,
+        grants=grants,
+        sessions=sessions,
+        sweep=Sweep(database),
+        resources=resources,
+        signing_key=signing_key,
+        access_tokens=access_tokens,
+        registration=registration,
+        authorization=Authorization(
+            clients, grants, sessions, resources, seal("request", REQUEST_TTL), settings.code_expiry, ambient
+        ),
+        token_endpoint=TokenEndpoint(
+            authentication,
+            [
+                AuthorizationCodeGrant(codes, grants, access_tokens, resources, refresh_ttl, ambient),
+                RefreshTokenGrant(refresh_tokens, access_tokens, resources, refresh_key, refresh_ttl, ambient),
+            ],
+        ),
+        revocation=Revocation(authentication, access_tokens, refresh_tokens, grants, sessions, ambient),
+        browser_sessions=BrowserSessions(sessions, users, ambient),
+        known_browsers=seal("known browser", KNOWN_BROWSER_TTL),
+        password_sign_in=PasswordSignIn(users, passwords, ambient),
+        provider_sign_in=ProviderSignIn(
+            {one.id: one for one in ways_in.providers},
+            Admission(users, settings.allowed_users, settings.auto_create_users, ambient),
+            used_once,
+            seal("state", settings.state_timeout),
+            seal("sign-in", settings.state_timeout),
+            ambient,
+        ),
+        ways_in=ways_in,
+        setup=setup,
+        profiles=Profiles(users),
+        gateway=gateway,
+        operations=Operations(
+            users=users,
+            clients=clients,
+            grants=grants,
+            sessions=sessions,
+            notices=NoticeStore(database),
+            registration=registration,
+            passwords=passwords,
+            ways_in=ways_in,
+            summary=lambda: settings.summary(ways_in.available(), ways_in.usable()),
+            situation=lambda: situation(settings, gateway, setup),
+            ambient=ambient,
+        ),
+        passwords=passwords,
+        http=http,
+    )
+
+
+def prepare_data_dir(path: Path) -> Path:
+    """The data directory, made when it is not there, for the owner's eyes only. Raises SettingsError."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if os.name == "posix":
+            path.chmod(0o700)
+    except OSError as error:
+        raise SettingsError(f"MCP_OAUTH_DATA_DIR: {path} cannot be used ({error.strerror})") from None
+    return path.resolve()
+
+
+def situation(settings: Settings, gateway: Gateway, setup: Setup) -> dict[str, Any]:
+    """What ``status`` says of the process: where it is reached, and how its backends are."""
+    return {
+        "version": __version__,
+        "mcpUrl": f"{settings.origin}/mcp",
+        "publicUrl": settings.origin,
+        "dataDir": str(settings.data_dir.resolve()),
+        "ownerNeeded": setup.needed,
+        "servers": [
+            {"name": one.name, "state": one.state, "reason": one.reason, "tools": [tool.name for tool in one.tools]}
+            for one in gateway.backends()
+        ],
+    }
+
+
+def make_app(services: Services) -> LimitedApplication:
+    """The application; what it serves is on this page."""
+    s, settings = services, services.settings
+    origin, base = settings.origin, settings.base_path
+    root, seed = issuers(origin, base)
+    own = Principal(subject="", client_id="", grant_id="", session_id="", scopes=frozenset({"mcp"}))
+    gate = Gate(
+        s.access_tokens,
+        s.registration,
+        s.resources,
+        settings.allowed_origins,
+        None if settings.enabled else lambda: own,
+    )
+    steps = {"ways_in": s.ways_in, "provider_sign_in": s.provider_sign_in}
+    bearer = {
+        "access_tokens": s.access_tokens,
+        "profiles": s.profiles,
+        "metadata_url": f"{origin}/.well-known/oauth-protected-resource/mcp",
+    }
+    sign_in = {
+        **steps,
+        "authorization": s.authorization,
+        "password_sign_in": s.password_sign_in,
+        "known_browsers": s.known_browsers,
+    }
+    mcp = {"gateway": s.gateway, "gate": gate}
+    documents, registration = {"resources": s.resources}, {"registration": s.registration}
+    authorize = {**steps, "authorization": s.authorization}
+    well_known = "/.well-known"
+    registered = f"{well_known}/oauth-registration(?:/mcp)?"
+
+    routes: list[Any] = [
+        # Who we are.
+        (f"{well_known}/oauth-authorization-server", ServerMetadataHandler, {**documents, "issuer": root}),
+        (f"{well_known}/oauth-authorization-server/mcp", ServerMetadataHandler, {**documents, "issuer": seed}),
+        (f"/mcp{well_known}/oauth-authorization-server", ServerMetadataHandler, {**documents, "issuer": seed}),
+        (f"{well_known}/oauth-protected-resource", ResourceMetadataHandler, documents),
+        (f"{well_known}/oauth-protected-resource/mcp", ResourceMetadataHandler, documents),
+        (f"{well_known}/oauth-protected-resource/mcp/([a-z0-9-]+)", ResourceMetadataHandler, documents),
+        (f"(?:/mcp)?{well_known}/openid-configuration(?:/mcp)?", NoDocumentHandler, None),
+        (f"/jwks|{well_known}/jwks\\.json", JWKSHandler, {"jwks": s.signing_key.jwks()}),
+        # The registration of the seed is beneath a well-known name, and once more without the path.
+        (f"{well_known}/oauth-registration(?:/mcp)?", RegistrationHandler, {**registration, "issuer": seed}),
+        (
+            f"{well_known}/oauth-registration(?:/mcp)?/(mcp_client_\\w+)",
+            ClientConfigurationHandler,
+            {**registration, "issuer": seed},
+        ),
+        (root.registration_path, RegistrationHandler, {**registration, "issuer": root}),
+        (f"{root.registration_path}/([^/]+)", ClientConfigurationHandler, {**registration, "issuer": root}),
+        # The two issuers: the same handlers, mounted twice.
+        *(
+            route
+            for issuer in (root, seed)
+            for route in (
+                (
+                    issuer.authorization_path,
+                    AuthorizeHandler,
+                    {**authorize, "issuer": issuer},
+                ),
+                (issuer.token_path, TokenHandler, {"endpoint": s.token_endpoint, "issuer": issuer}),
+                (issuer.revocation_path, RevocationHandler, {"revocation": s.revocation}),
+                (issuer.introspection_path, IntrospectionHandler, {"revocation": s.revocation}),
+            )
+        ),
+        # Pages.
+        ("/", HomeHandler, None),
+        ("/setup", SetupHandler, {**steps, "setup": s.setup}),
+        (f"{base}/signin", SignInHandler, sign_in),
+        (f"{base}/consent", ConsentHandler, {"authorization": s.authorization, "gateway": s.gateway}),
+        (f"{base}/logout", SignOutHandler, None),
+        *((path, CallbackHandler, {"provider_sign_in": s.provider_sign_in}) for path in settings.callback_paths),
+        ("/favicon.ico", AssetHandler, {"path": static_dir(), "default_filename": "logo.svg"}),
+        # What anybody, or a bearer, may know.
+        (
+            f"{base}/health",
+            HealthHandler,
+            {
+                "summary": lambda: settings.summary(s.ways_in.available(), s.ways_in.usable()),
+                "ambient": s.ambient,
+                "enabled": settings.enabled,
+            },
+        ),
+        (f"{base}/providers", ProvidersHandler, {"ways_in": s.ways_in, "ambient": s.ambient}),
+        (f"{base}/me", MeHandler, bearer),
+        (f"{base}/userinfo", UserInfoHandler, bearer),
+        # MCP.
+        ("/mcp/?", McpHandler, mcp),
+        ("/mcp/(?P<backend>[a-z0-9-]{1,24})/?", McpHandler, mcp),
+    ]
+    return LimitedApplication(
+        routes,
+        default_handler_class=NotFoundHandler,
+        template_path=str(Path(__file__).parent / "templates"),
+        static_path=static_dir(),
+        static_handler_class=AssetHandler,
+        log_function=log_request,
+        xsrf_cookies=True,
+        xsrf_cookie_name="__Host-mcpauth_xsrf" if settings.cookies_are_secure else "mcpauth_xsrf",
+        xsrf_cookie_kwargs={
+            "httponly": True,
+            "secure": settings.cookies_are_secure,
+            "samesite": "lax",
+            "path": "/",
+        },
+        site=make_site(settings),
+        browser_sessions=s.browser_sessions,
+        notices=s.operations.notices,
+    )
+
+
+def make_site(settings: Settings) -> Site:
+    try:
+        proxies = networks(settings.trusted_proxies)
+    except ValueError:
+        raise SettingsError("MCP_OAUTH_TRUSTED_PROXIES: must be addresses or networks") from None
+    return Site(
+        origin=settings.origin,
+        base_path=settings.base_path,
+        version=__version__,
+        secure_cookies=settings.cookies_are_secure,
+        session_ttl=30 * 86400,
+        trusted_proxies=proxies,
+    )
+
+
+def static_dir() -> str:
+    """Beside the package in an installation from a wheel, above it in a checkout."""
+    here = Path(__file__).parent
+    return str(here / "static" if (here / "static").is_dir() else here.parent / "static")
+
+
+def log_request(handler: web.RequestHandler) -> None:
+    """One line for each request, without its query: that is where the secrets of OAuth travel."""
+    status, request = handler.get_status(), handler.request
+    level = logging.ERROR if status >= 500 else logging.INFO if logger.isEnabledFor(logging.DEBUG) else logging.DEBUG
+    milliseconds = 1000 * request.request_time()
+    path = urlsplit(request.path).path[:200]
+    logger.log(level, "%s %s %s %.1fms", status, request.method, path, milliseconds)

@@ -1,0 +1,90 @@
+"""What can be said on the command line."""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from .. import __version__
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+
+def parser() -> argparse.ArgumentParser:
+    root = argparse.ArgumentParser(
+        prog="mcpauth",
+        description="Put a home machine's MCP servers on the internet. Without a command: serve.",
+        epilog="Settings are environment variables, or lines of .env: see the README.",
+    )
+    root.add_argument("--version", action="version", version=f"mcpauth {__version__}")
+    root.set_defaults(operation=None)
+    commands = root.add_subparsers(metavar="COMMAND")
+
+    _add(commands, "config", "print what the settings come to")
+    _add(commands, "status", "how the server is: addresses, servers, users, sessions, warnings")
+    _systemd(commands)
+    _users(_group(commands, "user", "who may sign in"))
+    _clients(_group(commands, "client", "the programs that connect"))
+    _sessions(_group(commands, "session", "who is signed in and connected now"))
+    return root
+
+
+def _group(commands: "Commands", name: str, about: str) -> "Commands":
+    group = commands.add_parser(name, help=about, description=about[0].upper() + about[1:] + ".")
+    return group.add_subparsers(required=True, metavar="COMMAND")
+
+
+def _add(
+    commands: "Commands", operation: str, about: str, passed: tuple[str, ...] = (), *, password: bool = False
+) -> argparse.ArgumentParser:
+    """A command that asks for ``operation``, with the arguments that are ``passed`` to it."""
+    one = commands.add_parser(operation.split()[-1], help=about, description=about[0].upper() + about[1:] + ".")
+    one.add_argument("--json", action="store_true", help="print JSON, for programs")
+    if password:
+        one.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
+    one.set_defaults(operation=operation, passed=passed, password=password)
+    return one
+
+
+def _systemd(commands: "Commands") -> None:
+    about = "print a systemd unit for this installation, with today's PATH"
+    one = commands.add_parser("systemd", help=about, description=about[0].upper() + about[1:] + ".")
+    one.set_defaults(operation="systemd")
+
+
+def _users(commands: "Commands") -> None:
+    _add(commands, "user list", "list the users")
+    add = _add(commands, "user add", "add somebody who signs in with a password", ("name", "role"), password=True)
+    add.add_argument("name", metavar="NAME")
+    add.add_argument("--owner", dest="role", action="store_const", const="owner", default="member")
+    approve = _add(commands, "user approve", "let somebody in who is waiting", ("name",))
+    approve.add_argument("name", metavar="NAME", help="a name, or an account such as github:octocat")
+    remove = _add(commands, "user remove", "remove a user and everything they allowed", ("name",))
+    remove.add_argument("name", metavar="NAME")
+    role = _add(commands, "user role", "make somebody an owner, a member, or pending", ("name", "role"))
+    role.add_argument("name", metavar="NAME")
+    role.add_argument("role", choices=("owner", "member", "pending"))
+    new = _add(commands, "user password", "give somebody a new password", ("name",), password=True)
+    new.add_argument("name", metavar="NAME")
+
+
+def _clients(commands: "Commands") -> None:
+    _add(commands, "client list", "list the clients")
+    add = _add(
+        commands, "client add", "register a client that cannot do it by itself", ("name", "redirect_uris", "public")
+    )
+    add.add_argument("--name", required=True)
+    add.add_argument("--redirect-uri", dest="redirect_uris", action="append", required=True, metavar="URI")
+    add.add_argument("--public", action="store_true", help="without a secret")
+    remove = _add(commands, "client remove", "remove a client and all its access", ("client_id",))
+    remove.add_argument("client_id", metavar="CLIENT_ID")
+
+
+def _sessions(commands: "Commands") -> None:
+    several = _add(commands, "session list", "list the live sessions", ("user",))
+    several.add_argument("--user", metavar="NAME")
+    about = "end sessions; a client then has to be approved again"
+    end = _add(commands, "session end", about, ("session_id", "user", "client_id", "everything"))
+    end.add_argument("session_id", metavar="SESSION_ID", nargs="?")
+    end.add_argument("--user", metavar="NAME", help="all of one user")
+    end.add_argument("--client", dest="client_id", metavar="CLIENT_ID", help="all of one client")
+    end.add_argument("--all", dest="everything", action="store_true", help="all of everybody")

@@ -1,0 +1,102 @@
+"""The command line: without a command it serves, with one it asks the running server, or works in its stead."""
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from .. import log
+from ..ambient import Ambient
+from ..app import DATABASE, build_services
+from ..control import NAME, ask
+from ..errors import DataDirectoryBusy, MCPAuthError, OperationError, SettingsError
+from ..host import systemd
+from ..settings import Settings, read_environment
+from . import show
+from .arguments import parser
+from .secrets import read_password
+from .serve import lock, start
+
+
+def main(argv: Sequence[str]) -> int:
+    """Exit status: 0 fine, 1 a problem was found, 2 wrong usage or settings."""
+    arguments = parser().parse_args(argv)
+    try:
+        settings = Settings.from_env(read_environment(Path.cwd()))
+        if arguments.operation is None:
+            return start(settings)
+        if arguments.operation == "systemd":
+            print(systemd.unit(Path.cwd(), os.environ, in_checkout=_in_checkout()))
+            return 0
+        log.configure("console", "warning")
+        return asyncio.run(command(settings, arguments))
+    except OperationError as error:
+        print(f"mcpauth: {error}", file=sys.stderr)
+        return 1
+    except (SettingsError, DataDirectoryBusy) as error:
+        print(f"mcpauth: {error}", file=sys.stderr)
+        return 2
+    except MCPAuthError as error:
+        print(f"mcpauth: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def run() -> None:
+    """The console script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def _in_checkout() -> bool:
+    return Path(sys.argv[0]).name == "server.py"
+
+
+async def command(settings: Settings, arguments: argparse.Namespace) -> int:
+    given = {name: getattr(arguments, name) for name in arguments.passed}
+    if arguments.password:
+        given["password"] = read_password(arguments.password_stdin)
+    answer, running = await perform(settings, arguments.operation, given)
+    if arguments.json or arguments.operation == "config":
+        print(json.dumps(answer, indent=None if arguments.json else 2))
+    else:
+        for line in show.lines(arguments.operation, answer, running):
+            print(line)
+    return 1 if arguments.operation == "status" and not running else 0
+
+
+async def perform(settings: Settings, operation: str, given: dict[str, Any]) -> tuple[Any, bool]:
+    """The answer, and whether a running server gave it."""
+    data_dir = settings.data_dir
+    if (data_dir / NAME).exists():
+        try:
+            return await ask(data_dir, operation, given), True
+        except (ConnectionRefusedError, FileNotFoundError):
+            pass  # Left behind by a server that was killed.
+        except PermissionError:
+            raise SettingsError(f"{data_dir / NAME} belongs to another user: run this as that user") from None
+    if operation in ("config", "status") and not (data_dir / DATABASE).exists():
+        # Nothing is made for somebody who only looks.
+        if operation == "config":
+            available = settings.enabled_providers or ("password",)
+            return settings.summary(available, [one for one in available if settings.trusts(one)]), False
+        raise OperationError(f"no server is running, and there is nothing in {data_dir} yet")
+    return await _directly(settings, operation, given), False
+
+
+async def _directly(settings: Settings, operation: str, given: dict[str, Any]) -> Any:
+    """As the server would, under the same lock. Raises DataDirectoryBusy when one is starting or stopping."""
+    data_dir = settings.data_dir
+    data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with lock(data_dir):
+        services = await build_services(settings, Ambient())
+        try:
+            await services.sessions.load()
+            await services.users.load()
+            return await services.operations.run(operation, given)
+        finally:
+            await services.close()

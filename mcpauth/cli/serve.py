@@ -1,0 +1,130 @@
+"""`python server.py`: serve until told to stop."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from tornado.httpserver import HTTPServer
+from tornado.netutil import bind_sockets, bind_unix_socket
+
+from .. import __version__, log
+from ..ambient import Ambient
+from ..app import Services, build_services, make_app, prepare_data_dir
+from ..control import NAME, ControlServer
+from ..errors import DataDirectoryBusy, SettingsError
+from ..oauth.ways_in import NAMES
+from ..settings import Settings
+
+# Of the five seconds that stopping may take.
+FOR_REQUESTS, FOR_THE_REST = 4.0, 0.9
+LARGEST_HEADERS = 64 * 1024
+
+
+def lock(data_dir: Path) -> FileLock:
+    """Held for as long as the data directory is in use. Raises DataDirectoryBusy."""
+    held = FileLock(data_dir / "lock", timeout=0, mode=0o600)
+    try:
+        held.acquire()
+    except Timeout:
+        raise DataDirectoryBusy(
+            f"another process is using the data directory {data_dir}: stop it, or set MCP_OAUTH_DATA_DIR"
+        ) from None
+    return held
+
+
+def listen(server: HTTPServer, settings: Settings) -> None:
+    """Raises SettingsError for an address that cannot be listened on."""
+    try:
+        if settings.unix_socket is not None:
+            server.add_socket(bind_unix_socket(str(settings.unix_socket), mode=0o600))
+        else:
+            server.add_sockets(bind_sockets(settings.port, settings.host))
+    except OSError as error:
+        if settings.unix_socket is not None:
+            raise SettingsError(f"MCP_OAUTH_UNIX_SOCKET: cannot listen there ({error.strerror})") from None
+        raise SettingsError(
+            f"cannot listen on {settings.host} port {settings.port} ({os.strerror(error.errno or 0)}): "
+            "set MCP_OAUTH_PORT or MCP_OAUTH_HOST"
+        ) from None
+
+
+async def serve(settings: Settings) -> int:
+    data_dir = prepare_data_dir(settings.data_dir)
+    held = lock(data_dir)
+    try:
+        services = await build_services(settings, Ambient())
+        try:
+            await _run(services, data_dir)
+        finally:
+            await services.close()
+    finally:
+        held.release()
+    return 0
+
+
+async def _run(services: Services, data_dir: Path) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        with contextlib.suppress(NotImplementedError):
+            loop.add_signal_handler(number, stopping.set)
+    app = make_app(services)
+    server = HTTPServer(app, max_header_size=LARGEST_HEADERS, idle_connection_timeout=300, body_timeout=120)
+    listen(server, services.settings)
+    await services.start()
+    control = ControlServer(data_dir / NAME, services.operations.run)
+    await control.start()
+    house = asyncio.create_task(services.keep_house())
+    greet(services)
+    tools = asyncio.create_task(tell_tools(services))
+    await stopping.wait()
+    server.stop()
+    for task in (house, tools):
+        task.cancel()
+    await control.close()
+    await app.finish_running(FOR_REQUESTS)
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(services.gateway.close(), FOR_THE_REST)
+    await server.close_all_connections()
+
+
+def greet(services: Services) -> None:
+    settings = services.settings
+    where = f"{settings.origin}  (only this computer reaches it)" if settings.loopback else settings.origin
+    names = ", ".join(NAMES[one] for one in services.ways_in.usable()) or "none"
+    if not settings.enabled:
+        names = "off: everybody who reaches the socket may do everything"
+    backends = [state.name for state in services.gateway.backends()]
+    lines = [
+        f"mcpauth {__version__}",
+        f"  MCP URL     {settings.origin}/mcp",
+        f"  public URL  {where}",
+        f"  sign-in     {names}",
+        f"  servers     {len(backends)}" + (f": {', '.join(backends)}" if backends else ""),
+    ]
+    if services.setup.needed and settings.enabled:
+        lines += [
+            "",
+            "There is no owner yet. Whoever opens this link first becomes the owner; it is valid for one hour:",
+            f"  {settings.origin}/setup?code={services.setup.code}",
+            "",
+        ]
+    print("\n".join(lines), flush=True)
+
+
+async def tell_tools(services: Services) -> None:
+    """The line on tools, when the backends have said what they have."""
+    states = await services.gateway.settled()
+    parts = [f"{one.name} {len(one.tools)}" if one.state == "ok" else f"{one.name} ({one.state})" for one in states]
+    if parts:
+        print(f"  tools       {', '.join(parts)}", flush=True)
+
+
+def start(settings: Settings) -> int:
+    form = settings.log_format or ("console" if sys.stderr.isatty() else "json")
+    log.configure(form, settings.log_level)
+    return asyncio.run(serve(settings))

@@ -1,0 +1,81 @@
+"""Answers of operations, for a person at a terminal."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+COLUMNS = {
+    "user list": ("name", "role", "signs_in_with", "sessions", "created_at"),
+    "client list": ("name", "client_id", "kind", "registered", "sessions", "used_at"),
+    "session list": ("session_id", "user", "of", "last_used_at", "scope"),
+}
+
+NONE_YET = {
+    "user list": "There are no users yet.",
+    "client list": "There are no clients yet: one registers when you connect it.",
+    "session list": "Nobody is signed in.",
+}
+
+DONE = {
+    "user add": "Added {name} ({role}).",
+    "user approve": "{name} may sign in now.",
+    "user remove": "Removed {name}.",
+    "user role": "{name} is now {role}.",
+    "user password": "{name} has a new password, and was signed out of every browser.",
+    "client remove": "Removed {client_id}; {grants_ended} connections ended.",
+    "session end": "Ended {ended}.",
+}
+
+
+def clean(text: object) -> str:
+    """A value without what could drive the terminal: some of these texts come from strangers."""
+    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+
+
+def lines(operation: str, answer: Any, running: bool) -> Iterable[str]:
+    if operation in COLUMNS:
+        return table(COLUMNS[operation], answer) if answer else [NONE_YET[operation]]
+    if operation == "status":
+        return status(answer, running)
+    if operation == "client add":
+        return client_added(answer)
+    return [clean(DONE[operation].format(**answer))]
+
+
+def table(columns: Sequence[str], rows: list[dict[str, Any]]) -> Iterable[str]:
+    texts = [[column.upper().replace("_", " ") for column in columns]]
+    texts += [[_cell(row[column]) for column in columns] for row in rows]
+    widths = [max(len(text[position]) for text in texts) for position in range(len(columns))]
+    for text in texts:
+        yield "  ".join(cell.ljust(width) for cell, width in zip(text, widths, strict=True)).rstrip()
+
+
+def _cell(value: Any) -> str:
+    if value is None or value == []:
+        return "-"
+    return clean(", ".join(map(str, value)) if isinstance(value, list) else value)
+
+
+def client_added(answer: dict[str, Any]) -> Iterable[str]:
+    yield f"client_id      {answer['client_id']}"
+    if "client_secret" in answer:
+        yield f"client_secret  {answer['client_secret']}"
+        yield "The secret is shown only this once."
+
+
+def status(answer: dict[str, Any], running: bool) -> Iterable[str]:
+    yield f"mcpauth {answer['version']}  {'running' if running else 'not running'}"
+    yield f"  MCP URL     {answer['mcpUrl']}"
+    yield f"  data        {answer['dataDir']}"
+    yield f"  sign-in     {', '.join(answer['signIn']) or 'none'}"
+    users = answer["users"]
+    waiting = f", {users['pending']} waiting for approval (see: user list)" if users["pending"] else ""
+    yield f"  users       {users['owner']} owner, {users['member']} members{waiting}"
+    yield f"  clients     {answer['clients']}"
+    yield f"  sessions    {answer['sessions']['clients']} of clients, {answer['sessions']['browsers']} of browsers"
+    for one in answer["servers"]:
+        tools = f"{len(one['tools'])} tools" if one["state"] == "ok" else clean(one["reason"] or one["state"])
+        yield f"  server      {one['name']}: {tools}" if running else f"  server      {one['name']}"
+    if answer["ownerNeeded"]:
+        yield "There is no owner yet: open the setup link that the server printed, or use: user add NAME --owner"
+    for notice in answer["notices"]:
+        yield f"! {clean(notice)}"

@@ -1,0 +1,152 @@
+"""A stdio MCP server that behaves, or misbehaves, as its tools are told to. Plain standard library.
+
+Arguments: the names of its tools; ``name:read`` has readOnlyHint. With ``--stubborn`` it ignores both the end of
+its stdin and SIGTERM, with ``--silent`` it answers nothing at all, ``--fail-once=PATH`` ends the first time.
+"""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+WAITING = {}  # what was asked of the client: our id -> the call's id
+CANCELLED = []
+TOOLS = []
+
+
+def send(**message):
+    sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
+    sys.stdout.flush()
+
+
+def answer(to, text):
+    send(id=to, result={"content": [{"type": "text", "text": text}]})
+
+
+def log(data):
+    send(method="notifications/message", params={"level": "info", "data": data})
+
+
+def definition(name):
+    name, _, hint = name.partition(":")
+    tool = {"name": name, "inputSchema": {"type": "object", "$comment": "kept"}, "x-unknown": 1.50}
+    if hint:
+        tool["annotations"] = {"readOnlyHint": True}
+    return tool
+
+
+def call(to, params):
+    given = params.get("arguments") or {}
+    match given.get("do", params["name"]):
+        case "environment":
+            answer(to, json.dumps({"env": dict(os.environ), "cwd": os.getcwd()}))
+        case "pid":
+            answer(to, str(os.getpid()))
+        case "progress":
+            token = params["_meta"]["progressToken"]
+            for step in range(given["steps"]):
+                send(method="notifications/progress", params={"progressToken": token, "progress": step})
+            answer(to, json.dumps(type(token).__name__))
+        case "ask":
+            ours = given.get("id", 1)
+            WAITING[ours] = to
+            asked = {"message": "how many?", "_meta": {"progressToken": ours}}
+            send(id=ours, method="elicitation/create", params=asked)
+        case "never":
+            log("waiting")
+        case "cancelled":
+            answer(to, json.dumps(CANCELLED))
+        case "crash":
+            sys.stderr.write("the reason, for the owner only\n")
+            sys.stderr.flush()
+            os._exit(given.get("status", 3))
+        case "hang_up":
+            os.close(1)
+        case "garbage":
+            sys.stdout.write('Listening on stdio...\n\n[1,2]\n{"jsonrpc":"1.0"}\n')
+            send(id=99999, result={})
+            send(id="1", result={})
+            answer(to, "fine")
+        case "flood":
+            token = params.get("_meta", {}).get("progressToken")
+            for number in range(given["count"]):
+                text = "x" * given["size"] + str(number)
+                if token is None:
+                    log(text)
+                else:
+                    send(method="notifications/progress", params={"progressToken": token, "message": text})
+            answer(to, "flooded")
+        case "large":
+            answer(to, "x" * given["size"])
+        case "grandchild":
+            child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+            answer(to, str(child.pid))
+        case "complain":
+            for number in range(given["lines"]):
+                sys.stderr.write(f"line {number} " + "y" * given.get("size", 0) + "\n")
+            sys.stderr.flush()
+            answer(to, "complained")
+        case "change":
+            TOOLS.append("added")
+            send(method="notifications/tools/list_changed")
+            answer(to, "changed")
+        case _:
+            answer(to, json.dumps(params))
+
+
+def request(message):
+    to, params = message["id"], message.get("params") or {}
+    match message["method"]:
+        case "initialize":
+            send(
+                id=to,
+                result={
+                    "protocolVersion": params["protocolVersion"],
+                    "capabilities": {"tools": {"listChanged": True}, "experimental": params["capabilities"]},
+                    "serverInfo": {"name": "child", "version": "1"},
+                    "x-unknown": [1.0, None],
+                },
+            )
+        case "tools/list":
+            at = int(params.get("cursor", 0))
+            page = [definition(name) for name in TOOLS[at : at + 2]]
+            more = {"nextCursor": str(at + 2)} if at + 2 < len(TOOLS) else {}
+            send(id=to, result={"tools": page, **more, "x-unknown": True})
+        case "tools/call":
+            call(to, params)
+        case _:
+            send(id=to, result={"method": message["method"], "params": params})
+
+
+def heard(message):
+    if "method" not in message:
+        answer(WAITING.pop(message["id"]), json.dumps(message.get("result", message.get("error"))))
+    elif "id" in message:
+        request(message)
+    elif message["method"] == "notifications/cancelled":
+        CANCELLED.append(message["params"])
+    elif message["method"] == "notifications/progress":
+        log(message["params"])
+
+
+def main():
+    options = [given for given in sys.argv[1:] if given.startswith("--")]
+    TOOLS.extend(given for given in sys.argv[1:] if not given.startswith("--"))
+    for option in options:
+        name, _, value = option.partition("=")
+        if name == "--fail-once" and not pathlib.Path(value).exists():
+            pathlib.Path(value).touch()
+            sys.exit(7)
+    if "--stubborn" in options:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for line in sys.stdin:
+        if "--silent" not in options:
+            heard(json.loads(line))
+    while "--stubborn" in options:
+        time.sleep(1)
+
+
+main()

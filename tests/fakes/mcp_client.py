@@ -1,0 +1,105 @@
+"""A client that speaks to a gateway without HTTP, and what tests need to know about processes."""
+
+import asyncio
+import json
+import os
+from pathlib import Path
+
+from mcpauth.models.principal import Principal
+
+INITIALIZE = {
+    "protocolVersion": "2025-06-18",
+    "capabilities": {"elicitation": {}},
+    "clientInfo": {"name": "test", "version": "1"},
+}
+
+
+def principal(scopes="mcp", servers=None, subject="ann", client_id="claude", grant_id="g1"):
+    return Principal(
+        subject=subject,
+        client_id=client_id,
+        grant_id=grant_id,
+        session_id=f"s-{grant_id}",
+        scopes=frozenset(scopes.split()),
+        servers=servers,
+    )
+
+
+class Client:
+    """One client at one endpoint: ``initialize`` first, then ``call``."""
+
+    def __init__(self, gateway, backend=None, who=None):
+        self.gateway, self.backend, self.who = gateway, backend, who or principal()
+        self.session_id = None
+        self.last_id = 0
+
+    async def post(self, body, protocol_version=None):
+        return await self.gateway.forward(
+            self.who,
+            body if isinstance(body, bytes) else json.dumps(body).encode(),
+            backend=self.backend,
+            session_id=self.session_id,
+            protocol_version=protocol_version,
+        )
+
+    async def send(self, method, params=None, request_id=None):
+        self.last_id += 1
+        message = {"jsonrpc": "2.0", "id": request_id or self.last_id, "method": method}
+        return await self.post({**message, **({} if params is None else {"params": params})})
+
+    async def frames(self, answer):
+        if answer.reply is not None:
+            return [json.loads(answer.reply)]
+        return [json.loads(message) async for message in answer.replies]
+
+    async def request(self, method, params=None, request_id=None):
+        """The response alone."""
+        return (await self.frames(await self.send(method, params, request_id)))[-1]
+
+    async def notify(self, method, params=None):
+        answer = await self.post({"jsonrpc": "2.0", "method": method, "params": params or {}})
+        assert answer.reply is None
+        assert answer.replies is None
+
+    async def initialize(self, params=INITIALIZE):
+        answer = await self.send("initialize", params)
+        self.session_id = answer.session_id
+        if self.session_id is not None:
+            await self.notify("notifications/initialized")
+        return json.loads(answer.reply)
+
+    async def names(self):
+        """Of all tools, over all pages."""
+        found, cursor = [], {}
+        while True:
+            page = (await self.request("tools/list", cursor))["result"]
+            found += [tool["name"] for tool in page["tools"]]
+            if "nextCursor" not in page:
+                return found
+            cursor = {"cursor": page["nextCursor"]}
+
+    def call(self, tool, /, **arguments):
+        return self.request("tools/call", {"name": tool, "arguments": arguments})
+
+    def calling(self, tool, /, **arguments):
+        return self.send("tools/call", {"name": tool, "arguments": arguments})
+
+    async def text(self, tool, /, **arguments):
+        return (await self.call(tool, **arguments))["result"]["content"][0]["text"]
+
+    def listen(self):
+        return self.gateway.listen(self.who, backend=self.backend, session_id=self.session_id)
+
+
+def is_running(pid):
+    try:
+        os.kill(pid, 0)
+        return "\nState:\tZ" not in Path(f"/proc/{pid}/status").read_text()
+    except (ProcessLookupError, FileNotFoundError):
+        return False
+
+
+async def gone(pid):
+    """Returns once the process is; the test's own time limit ends the wait."""
+    while is_running(pid):
+        await asyncio.sleep(0.01)

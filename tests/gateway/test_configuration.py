@@ -1,0 +1,127 @@
+import json
+import stat
+
+import pytest
+
+from mcpauth.errors import SettingsError
+from mcpauth.gateway import configuration
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Puts these servers into an mcp.json."""
+
+    def put(servers, mode=0o600):
+        path = tmp_path / "mcp.json"
+        path.write_text(servers if isinstance(servers, str) else json.dumps({"mcpServers": servers}))
+        path.chmod(mode)
+        return path
+
+    return put
+
+
+def test_the_default_serves_a_private_folder_with_a_note(tmp_path):
+    data = tmp_path / "data"
+    configuration.create_default(data)
+    for path, mode in [(data, 0o700), (data / "files", 0o700), (data / "mcp.json", 0o600)]:
+        assert stat.S_IMODE(path.stat().st_mode) == mode
+    assert "mcp.json" in (data / "files" / "welcome.md").read_text()
+    given = configuration.read(data / "mcp.json")
+    assert given.servers["files"].root == data / "files"
+    assert not given.servers["files"].write
+    assert given.notes == ()
+
+
+def test_the_default_replaces_nothing(tmp_path, write):
+    write({})
+    configuration.create_default(tmp_path)
+    assert configuration.read(tmp_path / "mcp.json").servers == {}
+
+
+def test_a_file_of_claude_desktop_works_as_it_is(write):
+    given = configuration.read(
+        write({"My Git": {"command": "uvx", "args": ["mcp-server-git"], "env": {"A": "b"}, "autoApprove": ["x"]}})
+    )
+    server = given.servers["my-git"]
+    assert (server.command, server.args, server.env) == ("uvx", ("mcp-server-git",), {"A": "b"})
+    assert any('"My Git" is called my-git' in note for note in given.notes)
+    assert any("autoApprove: unknown, ignored" in note for note in given.notes)
+
+
+def test_what_is_not_built_yet_is_reported_and_the_rest_works(write):
+    given = configuration.read(
+        write(
+            {
+                "far": {"url": "https://example.com/mcp", "headers": {"Authorization": "Bearer s3cret"}},
+                "near": {"command": "x", "share": "all", "idle_stop": 60},
+                "off": {"command": "x", "enabled": False},
+            }
+        )
+    )
+    assert list(given.servers) == ["near"]
+    notes = "\n".join(given.notes)
+    assert "not built yet: remote servers" in notes
+    assert "near.share: not built yet" in notes
+    assert "near.idle_stop: not built yet" in notes
+    assert "s3cret" not in notes
+
+
+def test_paths_are_relative_to_the_file_and_home(write, monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", "/home/ann")
+    given = configuration.read(
+        write({"a": {"builtin": "files", "root": "~/notes"}, "b": {"command": "x", "cwd": "work"}})
+    )
+    assert str(given.servers["a"].root) == "/home/ann/notes"
+    assert given.servers["b"].cwd == tmp_path / "work"
+
+
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_a_file_that_others_may_write_is_refused(write, mode):
+    path = write({}, mode)
+    with pytest.raises(SettingsError, match=f"chmod 600 {path}"):
+        configuration.read(path)
+
+
+@pytest.mark.parametrize(
+    ("servers", "named"),
+    [
+        ('{"mcpServers": {\n  "a": hush\n}}', "line 2"),
+        ("[]", "one object"),
+        ("{}", "mcpServers"),
+        ('{"mcpServers": {"a": {"command": "x"}, "a": {"command": "y"}}}', '"a" is there twice'),
+        ({"a": {"args": ["hush"]}}, "mcpServers.a must have one of"),
+        ({"a": {"command": "x", "url": "https://hush"}}, "mcpServers.a must have one of"),
+        ({"a": {"command": "x", "env": {"TOKEN": 12345}}}, "mcpServers.a.env.TOKEN"),
+        ({"a": {"command": ["hush"]}}, "mcpServers.a.command"),
+        ({"a": {"builtin": "hush", "root": "x"}}, "mcpServers.a.builtin"),
+        ({"a": {"builtin": "files"}}, "mcpServers.a.root"),
+        ({"a": {"command": "x", "share": "hush"}}, "mcpServers.a.share"),
+        ({"a": {"command": "x", "tools": {"deny": "hush"}}}, "mcpServers.a.tools.deny"),
+        ({"a": {"command": "x", "idle_stop": 0}}, "mcpServers.a.idle_stop"),
+        ({"read": {"command": "x"}}, "reserved"),
+        ({"Read!": {"command": "x"}}, "reserved"),
+        ({"***": {"command": "x"}}, "needs a name"),
+        ({"a b": {"command": "x"}, "A-B": {"command": "y"}}, "both called a-b"),
+    ],
+)
+def test_a_mistake_is_named_and_no_value_is(write, servers, named):
+    with pytest.raises(SettingsError) as refused:
+        configuration.read(write(servers))
+    assert named in str(refused.value)
+    assert "hush" not in str(refused.value)
+    assert "12345" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("given", "tool", "admitted"),
+    [
+        ({}, "x", True),
+        ({"allow": ["read_*"]}, "read_file", True),
+        ({"allow": ["read_*"]}, "write_file", False),
+        ({"deny": ["write_*"]}, "write_file", False),
+        ({"allow": ["*"], "deny": ["*_file"]}, "read_file", False),
+        ({"allow": []}, "x", False),
+    ],
+)
+def test_deny_wins_over_allow(given, tool, admitted):
+    assert configuration.ToolFilter(**given).admits(tool) is admitted

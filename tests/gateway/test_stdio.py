@@ -1,0 +1,210 @@
+import asyncio
+import json
+import logging
+import os
+
+import pytest
+
+from tests.fakes.mcp_client import Client, gone, is_running
+
+
+async def frames(answer):
+    return [message async for message in answer.replies]
+
+
+async def next_of(stream):
+    return json.loads(await anext(stream))
+
+
+@pytest.mark.parametrize("given", ["7", '"7"', '"a\\u0062"', "12345678901234567890123", "-3"])
+async def test_an_id_comes_back_as_it_was_written(connect, given):
+    client = await connect()
+    body = b'{"jsonrpc":"2.0","id":%s,"method":"ping"}' % given.encode()
+    (reply,) = await frames(await client.post(body))
+    assert b'"id":%s,' % given.encode() in reply
+
+
+async def test_what_we_do_not_know_passes_untouched(connect):
+    client = await connect()
+    body = b'{"jsonrpc":"2.0","id":1,"method":"x/new","params":{"f":1.50,\n"u":"\\u00e9"},"x":{"a":[1]}}'
+    (reply,) = await frames(await client.post(body))
+    assert json.loads(reply)["result"] == {"method": "x/new", "params": {"f": 1.5, "u": "é"}}
+
+
+async def test_a_frame_of_sixteen_mebibytes_passes_both_ways(connect):
+    client = await connect()
+    text = "x" * (16 * 2**20 - 1000)
+    assert len(await client.text("large", size=len(text))) == len(text)
+    assert json.loads(await client.text("echo", text=text))["arguments"]["text"] == text
+
+
+async def test_progress_reaches_the_request_that_asked_for_it(connect):
+    client = await connect()
+
+    async def run(token):
+        params = {"name": "x", "arguments": {"do": "progress", "steps": 3}, "_meta": {"progressToken": token, "k": 1}}
+        return await client.frames(await client.send("tools/call", params))
+
+    # The same token twice, once as a number and once as a string.
+    for token, told in zip([5, "5", 5], await asyncio.gather(run(5), run("5"), run(5)), strict=True):
+        assert [frame["params"] for frame in told[:-1]] == [
+            {"progressToken": token, "progress": step} for step in range(3)
+        ]
+
+
+async def test_a_cancellation_names_the_request_by_type_and_value(connect):
+    client = await connect()
+    one = asyncio.create_task(client.request("tools/call", {"name": "never"}, request_id=41))
+    other = asyncio.create_task(client.request("tools/call", {"name": "never"}, request_id="41"))
+    await client.request("ping")
+    await client.notify("notifications/cancelled", {"requestId": "41", "reason": "no more"})
+    assert (await other)["error"]["message"] == "the request was cancelled"
+    (told,) = json.loads(await client.text("cancelled"))
+    assert told["reason"] == "no more"
+    assert told["requestId"] != "41"
+    assert not one.done()
+    await client.notify("notifications/cancelled", {"requestId": 41})
+    await one
+
+
+async def test_a_question_of_the_child_is_answered_by_the_client(connect):
+    client = await connect()
+    answer = await client.calling("ask", id="q")
+    asked = await next_of(answer.replies)
+    assert asked["method"] == "elicitation/create"
+    assert asked["params"]["message"] == "how many?"
+    await client.notify("notifications/progress", {"progressToken": asked["params"]["_meta"]["progressToken"]})
+    assert (await next_of(answer.replies))["params"]["data"] == {"progressToken": "q"}
+    reply = {"action": "accept", "content": {"n": 3}}
+    accepted = await client.post({"jsonrpc": "2.0", "id": asked["id"], "result": reply})
+    assert accepted.reply is None
+    result = await next_of(answer.replies)
+    assert json.loads(result["result"]["content"][0]["text"]) == reply
+
+
+async def test_what_belongs_to_no_request_goes_to_the_stream_that_is_listening(connect):
+    client = await connect()
+    older, newer = client.listen(), client.listen()
+    waiting = [asyncio.create_task(client.call("never")) for _ in range(2)]
+    # The first is the only request in flight when the child speaks, the second is not.
+    assert (await next_of(newer))["params"]["data"] == "waiting"
+    newer.close()
+    waiting.append(asyncio.create_task(client.call("never")))
+    assert (await next_of(older))["params"]["data"] == "waiting"
+    await client.gateway.end_grant("g1")
+    await asyncio.gather(*waiting)
+    assert [message async for message in older] == []
+
+
+async def test_a_line_that_is_no_message_is_skipped(connect, caplog):
+    client = await connect()
+    assert await client.text("garbage") == "fine"
+    assert "backend_line_skipped" in caplog.text
+
+
+async def test_a_crash_answers_whoever_waits_and_the_next_request_works(connect, caplog):
+    client = await connect()
+    waiting = asyncio.create_task(client.call("never"))
+    before = await client.text("pid")
+    error = (await client.call("crash", status=3))["error"]
+    assert error["code"] == -32000
+    assert "fake ended (exit status 3)" in error["message"]
+    assert "for the owner" not in error["message"]
+    assert (await waiting)["error"] == error
+    reference = error["message"].split()[-1]
+    assert any(getattr(record, "fields", {}).get("reference") == reference for record in caplog.records)
+    assert await client.text("pid") != before
+
+
+async def test_a_child_that_hangs_up_is_ended(connect):
+    client = await connect(grace=0.1)
+    assert "closed its standard" in (await client.call("hang_up"))["error"]["message"]
+
+
+async def test_stderr_goes_to_the_log_in_small_portions(connect, caplog):
+    caplog.set_level(logging.INFO)
+    client = await connect(grace=0.1)
+    await client.text("complain", lines=300, size=2000)
+    await client.gateway.close()
+    told = [record.fields for record in caplog.records if record.getMessage() == "backend_stderr"]
+    assert len(told) < 120
+    assert all(len(fields["line"]) <= 500 and fields["backend"] == "fake" for fields in told)
+    assert "backend_stderr_dropped" in caplog.text
+
+
+async def test_a_flood_waits_for_its_reader(connect):
+    client = await connect()
+    flood = {"do": "flood", "count": 3000, "size": 5000}
+    answer = await client.send("tools/call", {"name": "x", "arguments": flood, "_meta": {"progressToken": 1}})
+    await anext(answer.replies)
+    # Meanwhile nobody reads: the child is stuck in its writing. Other sessions do not notice.
+    behind = asyncio.create_task(client.request("ping"))
+    other = Client(client.gateway, "fake")
+    await other.initialize()
+    for _ in range(50):
+        await other.text("echo")
+    assert not behind.done()
+    told = await client.frames(answer)
+    assert [frame["params"]["message"][5000:] for frame in told[:-1]] == [str(number) for number in range(1, 3000)]
+    await behind
+
+
+async def test_a_child_gets_a_bare_environment(connect, monkeypatch):
+    monkeypatch.setenv("MCP_OAUTH_JWT_SECRET", "ours")
+    monkeypatch.setenv("LANG", "C.UTF-8")
+    client = await connect(env={"TOKEN": "theirs"})
+    env = json.loads(await client.text("environment"))["env"]
+    assert env["TOKEN"] == "theirs"
+    assert set(env) - {"LC_CTYPE"} <= {"PATH", "HOME", "LANG", "TMPDIR", "TOKEN"}
+
+
+async def test_a_client_that_left_does_not_keep_the_others_from_their_answers(connect):
+    client = await connect()
+    answer = await client.calling("flood", count=100, size=10)
+    answer.replies.streams = False
+    assert len(await client.frames(answer)) == 1
+    assert await client.text("echo") is not None
+
+
+async def test_nothing_is_left_of_a_session_that_ended(connect):
+    client = await connect(grace=0.2)
+    pid, grandchild = int(await client.text("pid")), int(await client.text("grandchild"))
+    client.gateway.end_session(client.who, backend="fake", session_id=client.session_id)
+    await gone(pid)
+    await gone(grandchild)
+
+
+async def test_nothing_is_left_of_a_child_that_crashed(connect):
+    client = await connect()
+    grandchild = int(await client.text("grandchild"))
+    await client.call("crash")
+    await gone(grandchild)
+
+
+async def test_stopping_ends_even_those_that_will_not(serve, child):
+    gateway = await serve(child("one", "--stubborn", "a", grace=0.2), child("two", "--stubborn", "b", grace=0.2))
+    pids = []
+    for name in ("one", "two", "one"):
+        client = Client(gateway, name)
+        await client.initialize()
+        pids.append(int(await client.text("x", do="pid")))
+        pids.append(int(await client.text("x", do="grandchild")))
+    waiting = asyncio.create_task(client.call("never"))
+    await client.request("ping")
+    await gateway.close()
+    assert not any(is_running(pid) for pid in pids)
+    assert (await waiting)["error"]["message"] == "the MCP session has ended"
+
+
+@pytest.mark.parametrize("command", ["no-such-program", "/etc/hostname"])
+async def test_a_program_that_does_not_start_is_named(serve, child, command):
+    client = Client(await serve(child("fake", command=command)), "fake")
+    error = (await client.initialize())["error"]
+    assert client.session_id is None
+    assert command in error["message"]
+    assert "mcp.json" in error["message"]
+
+
+async def test_a_child_in_a_group_of_its_own_is_not_ours(connect):
+    client = await connect()
+    assert os.getpgid(int(await client.text("pid"))) != os.getpgid(0)
