@@ -323,12 +323,8 @@ def make_app(services: Services) -> LimitedApplication:
         (f"(?:/mcp)?{well_known}/openid-configuration(?:/mcp)?", NoDocumentHandler, None),
         (f"/jwks|{well_known}/jwks\\.json", JWKSHandler, {"jwks": s.signing_key.jwks()}),
         # The registration of the seed is beneath a well-known name, and once more without the path.
-        (f"{well_known}/oauth-registration(?:/mcp)?", RegistrationHandler, {**registration, "issuer": seed}),
-        (
-            f"{well_known}/oauth-registration(?:/mcp)?/(mcp_client_\\w+)",
-            ClientConfigurationHandler,
-            {**registration, "issuer": seed},
-        ),
+        (registered, RegistrationHandler, {**registration, "issuer": seed}),
+        (f"{registered}/(mcp_client_\\w+)", ClientConfigurationHandler, {**registration, "issuer": seed}),
         (root.registration_path, RegistrationHandler, {**registration, "issuer": root}),
         (f"{root.registration_path}/([^/]+)", ClientConfigurationHandler, {**registration, "issuer": root}),
         # The two issuers: the same handlers, mounted twice.

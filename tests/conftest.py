@@ -6,10 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tornado import web
 from tornado.ioloop import IOLoop
 
 from mcpauth.ambient import Ambient
+from mcpauth.app import Services, build_services, make_app
+from mcpauth.models.records import User
+from mcpauth.settings import Settings
 from mcpauth.store.database import Database
+from tests.browser import Browser
+from tests.oauth_client import OAuthClient
+
+# The public origin of the application under test. Requests go to a port of this computer and name it as their host.
+ORIGIN = "https://host.example.ts.net"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -52,3 +61,56 @@ def database(io_loop: IOLoop, tmp_path: Path) -> Iterator[Database]:
     database = io_loop.run_sync(lambda: Database.open(tmp_path / "mcpauth.sqlite3"))
     yield database
     io_loop.run_sync(database.close)
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """The settings of the application under test; a test module overrides it for others."""
+    return {"MCP_OAUTH_PUBLIC_URL": ORIGIN, "MCP_OAUTH_DATA_DIR": str(tmp_path / "data")}
+
+
+@pytest.fixture
+def services(io_loop: IOLoop, environment: dict[str, str], ambient: FixedAmbient) -> Iterator[Services]:
+    """Every part of a server, on a clock that stands still."""
+
+    async def start() -> Services:
+        services = await build_services(Settings.from_env(environment), ambient)
+        await services.start()
+        return services
+
+    services = io_loop.run_sync(start)
+    yield services
+    io_loop.run_sync(services.close)
+
+
+@pytest.fixture
+def app(services: Services) -> web.Application:
+    return make_app(services)
+
+
+@pytest.fixture
+def browser(http_server: object, base_url: str) -> Browser:
+    """A person's browser, without a picture: cookies, forms, redirects."""
+    return Browser(ORIGIN, base_url)
+
+
+@pytest.fixture
+def client(http_server: object, base_url: str) -> OAuthClient:
+    """A public client on this computer, not registered yet."""
+    return OAuthClient(ORIGIN, base_url)
+
+
+PASSWORD = "correct horse battery staple"
+
+
+@pytest.fixture
+def owner(io_loop: IOLoop, services: Services) -> User:
+    """The owner, called ada, who signs in with PASSWORD."""
+
+    async def add() -> User:
+        hashed = await services.passwords.hash(PASSWORD)
+        user = await services.users.add_owner("user-ada", "ada", services.ambient.now(), password_hash=hashed)
+        assert user is not None
+        return user
+
+    return io_loop.run_sync(add)

@@ -11,17 +11,26 @@ from .frames import Frame
 
 
 class Tool(NamedTuple):
+    """``title``, ``description`` and the hints are what the server says of the tool itself."""
+
     name: str
     read_only: bool
     definition: msgspec.Raw
+    destructive: bool = False
+    title: str = ""
+    description: str = ""
 
 
 class _Annotations(msgspec.Struct):
     readOnlyHint: bool = False  # noqa: N815
+    destructiveHint: bool = True  # noqa: N815
+    title: str | None = None
 
 
 class _Definition(msgspec.Struct):
     name: str
+    title: str | None = None
+    description: str | None = None
     annotations: _Annotations | None = None
 
 
@@ -76,4 +85,12 @@ def _read(definition: msgspec.Raw) -> Tool | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         name = frames.text(frames.members(definition).get("name"))
         return None if name is None else Tool(name, False, definition)
-    return Tool(about.name, about.annotations is not None and about.annotations.readOnlyHint, definition)
+    hints = about.annotations or _Annotations()
+    return Tool(
+        about.name,
+        hints.readOnlyHint,
+        definition,
+        destructive=hints.destructiveHint and not hints.readOnlyHint,
+        title=about.title or hints.title or "",
+        description=about.description or "",
+    )

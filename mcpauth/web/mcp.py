@@ -2,19 +2,26 @@
 
 import asyncio
 import sys
-from typing import Protocol
+from typing import Any
 
 from tornado import web
-from tornado.httputil import HTTPServerRequest
 from tornado.iostream import StreamClosedError
 
-from ..errors import GatewayError, InvalidMessage, ParseError, UnknownBackend, UnknownSession
+from ..errors import (
+    GatewayError,
+    InsufficientScope,
+    InvalidMessage,
+    InvalidToken,
+    ParseError,
+    UnknownBackend,
+    UnknownSession,
+)
 from ..gateway import frames
 from ..gateway.answer import Replies
 from ..gateway.gateway import Gateway
 from ..gateway.mailbox import Listener
-from ..models.principal import Principal
 from .base import JSONHandler
+from .gate import Gate
 
 # An answer that takes longer is sent as a stream, which can be kept alive.
 JSON_WITHIN = 5.0
@@ -27,18 +34,6 @@ STATUS: dict[type[GatewayError], int] = {
     UnknownSession: 404,
     UnknownBackend: 404,
 }
-
-
-class Gate(Protocol):
-    """Who may come in."""
-
-    async def admit(self, request: HTTPServerRequest, resource: str) -> Principal:
-        """Raises InvalidToken or InsufficientScope. Nothing of the body has been read."""
-        ...
-
-    async def allows_origin(self, origin: str, principal: Principal | None) -> bool:
-        """Whether a page of ``origin`` may use this server; without a principal, on behalf of anybody."""
-        ...
 
 
 @web.stream_request_body
@@ -64,22 +59,23 @@ class McpHandler(JSONHandler):
             self.set_header("Access-Control-Expose-Headers", "WWW-Authenticate, Mcp-Session-Id")
             self.set_header("Vary", "Origin")
 
-    @property
-    def resource(self) -> str:
-        """What a token has to be for."""
-        backend = self.path_kwargs.get("backend")
-        return f"{self.site.origin}/mcp" + (f"/{backend}" if backend else "")
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        if isinstance(error, InvalidToken | InsufficientScope):
+            self.set_header("WWW-Authenticate", self._gate.challenge(self.request, error, self._backend))
+        super().write_error(status_code, **kwargs)
 
     async def prepare(self) -> None:
         super().prepare()
         # The body is counted here, and refused by an answer, not by a closed connection.
         self.request.connection.set_max_body_size(sys.maxsize)  # type: ignore[union-attr]
+        self._backend: str | None = self.path_kwargs.get("backend")
         origin = self.request.headers.get("Origin")
-        if origin is not None and await self._gate.allows_origin(origin, None):
+        if origin is not None and self._gate.allows_everybody(origin):
             self._allow(origin)
         if self.request.method != "OPTIONS":
-            self._principal = await self._gate.admit(self.request, self.resource)
-            if origin is not None and await self._gate.allows_origin(origin, self._principal):
+            self._principal = self._gate.admit(self.request, self._backend)
+            if origin is not None and await self._gate.allows(origin, self._principal):
                 self._allow(origin)
         if origin is not None and self._allowed_origin is None:
             self._refuse(403, "requests from pages of this Origin are not allowed")

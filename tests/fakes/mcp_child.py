@@ -1,7 +1,8 @@
 """A stdio MCP server that behaves, or misbehaves, as its tools are told to. Plain standard library.
 
 Arguments: the names of its tools; ``name:read`` has readOnlyHint. With ``--stubborn`` it ignores both the end of
-its stdin and SIGTERM, with ``--silent`` it answers nothing at all, ``--fail-once=PATH`` ends the first time.
+its stdin and SIGTERM, with ``--silent`` it answers nothing at all, with ``--fail-once=PATH`` it ends the first time,
+with ``--tools=PATH`` it has the tools named in that file, too.
 """
 
 import json
@@ -90,7 +91,7 @@ def call(to, params):
             sys.stderr.flush()
             answer(to, "complained")
         case "change":
-            TOOLS.append("added")
+            pathlib.Path(given["path"]).write_text("added")
             send(method="notifications/tools/list_changed")
             answer(to, "changed")
         case _:
@@ -133,10 +134,12 @@ def heard(message):
 
 
 def main():
-    options = [given for given in sys.argv[1:] if given.startswith("--")]
     TOOLS.extend(given for given in sys.argv[1:] if not given.startswith("--"))
+    options = [given for given in sys.argv[1:] if given.startswith("--")]
     for option in options:
         name, _, value = option.partition("=")
+        if name == "--tools" and pathlib.Path(value).exists():
+            TOOLS.extend(pathlib.Path(value).read_text().split())
         if name == "--fail-once" and not pathlib.Path(value).exists():
             pathlib.Path(value).touch()
             sys.exit(7)

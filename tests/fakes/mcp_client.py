@@ -101,5 +101,5 @@ def is_running(pid):
 
 async def gone(pid):
     """Returns once the process is; the test's own time limit ends the wait."""
-    while is_running(pid):
+    while is_running(pid):  # noqa: ASYNC110 - the kernel sets no Event
         await asyncio.sleep(0.01)

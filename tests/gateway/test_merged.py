@@ -109,14 +109,14 @@ async def test_a_server_that_comes_back_is_announced_and_keeps_its_names(merge, 
     assert await client.names() == ["one__a", "a"]
 
 
-async def test_a_change_of_tools_is_announced_once_it_is_in_the_list(merge, child):
-    client = await merge(child("one", "a", "b"))
-    await client.names()
+async def test_a_change_of_tools_is_announced_once_it_is_in_the_list(merge, child, tmp_path):
+    client = await merge(child("one", "a", f"--tools={tmp_path / 'more'}"))
+    assert await client.names() == ["a"]
     stream = client.listen()
-    # The fake adds the tool in its own process only: what a new one offers is the same, so nothing is said.
-    answer = await client.calling("a", do="change")
+    answer = await client.calling("a", do="change", path=str(tmp_path / "more"))
     assert len(await client.frames(answer)) == 1
-    stream.close()
+    assert json.loads(await anext(stream))["method"] == "notifications/tools/list_changed"
+    assert await client.names() == ["a", "added"]
 
 
 async def test_what_is_not_merged_yet_is_no_method(merge, child):
