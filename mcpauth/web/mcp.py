@@ -26,6 +26,8 @@ from .gate import Gate
 # An answer that takes longer is sent as a stream, which can be kept alive.
 JSON_WITHIN = 5.0
 KEEP_ALIVE = 15.0
+# What a client that was refused may still send before it reads.
+LINGER = 2.0
 
 EVENT_STREAM = "text/event-stream"
 STATUS: dict[type[GatewayError], int] = {
@@ -45,6 +47,7 @@ class McpHandler(JSONHandler):
         self._allowed_origin: str | None = None
         self._body: list[bytes] = []
         self._size = 0
+        self._refused = False  # the body is too long, what comes of it is thrown away
         self._gone = self._streaming = self._flushing = False
         self._timer: asyncio.TimerHandle | None = None
         self._replies: Replies | None = None
@@ -83,8 +86,9 @@ class McpHandler(JSONHandler):
             self._check_body_headers()
 
     async def post(self, backend: str | None = None) -> None:
-        if self._finished:
-            return  # The body was too long.
+        if self._refused:
+            self._end()
+            return
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
         self._body.clear()
         answer = await self._gateway.forward(
@@ -151,7 +155,7 @@ class McpHandler(JSONHandler):
         super().options(*args, **kwargs)
 
     def data_received(self, chunk: bytes) -> None:
-        if self._finished:
+        if self._refused:
             return
         self._size += len(chunk)
         if self._size > frames.LIMIT:
@@ -252,10 +256,28 @@ class McpHandler(JSONHandler):
     # Refusals, as JSON-RPC errors.
 
     def _refuse_length(self) -> None:
-        self._refuse(413, f"a message may have {frames.LIMIT // 1024**2} MiB at most")
+        """Answered at once, closed a little later: closed on what it still sends, a client may not see why."""
+        self._refused = True
+        body = _refusal(f"a message may have {frames.LIMIT // 1024**2} MiB at most")
+        self.set_status(413)
+        self.set_header("Content-Type", "application/json")
+        self.set_header("Content-Length", str(len(body)))
+        self.set_header("Connection", "close")
+        self.write(body)
+        self.flush()
+        self._timer = asyncio.get_running_loop().call_later(LINGER, self._end)
+
+    def _end(self) -> None:
+        self._stop_timer()
+        if not self._finished:
+            self.finish()
 
     def _refuse(self, status: int, message: str) -> None:
-        self._write_message(status, frames.encode(frames.failure(None, InvalidMessage(message))))
+        self._write_message(status, _refusal(message))
 
     def _refuse_with(self, error: GatewayError) -> None:
         self._write_message(STATUS.get(type(error), 400), frames.encode(frames.failure(None, error)))
+
+
+def _refusal(message: str) -> bytes:
+    return frames.encode(frames.failure(None, InvalidMessage(message)))
