@@ -1,7 +1,6 @@
 """The composition root: builds every part, holds the route table, knows the order of stopping."""
 
 import asyncio
-import contextlib
 import logging
 import os
 from collections.abc import Mapping
@@ -127,13 +126,14 @@ class Services(NamedTuple):
             await asyncio.sleep(FLUSH)
 
     async def close(self) -> None:
-        """Children first, what they said last is still delivered; the database last of all."""
-        with contextlib.suppress(asyncio.TimeoutError):
+        """Children first, what they said last is still delivered; the database last of all, whatever happens."""
+        try:
             await self.gateway.close()
-        self.passwords.close()
-        await self.http.close()
-        self.sessions.flush()
-        await self.database.close()
+            self.passwords.close()
+            await self.http.close()
+        finally:
+            self.sessions.flush()
+            await self.database.close()
 
 
 async def build_services(settings: Settings, ambient: Ambient, environ: Mapping[str, str] = os.environ) -> Services:

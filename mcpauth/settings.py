@@ -44,13 +44,17 @@ def origin_of(url: str) -> str:
 
     Raises ValueError when there is no http(s) host, or when there is userinfo.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname or "@" in parts.netloc:
+    try:
+        parts = urlsplit(url)
+        host, number = parts.hostname, parts.port
+    except ValueError:
+        # What urllib says of it quotes it.
+        raise ValueError("must be an http or https URL with a host and, if any, a numeric port") from None
+    if parts.scheme not in ("http", "https") or not host or "@" in parts.netloc:
         raise ValueError("must be an http or https URL with a host")
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     default = {"http": 80, "https": 443}[parts.scheme]
-    port = "" if parts.port in (None, default) else f":{parts.port}"
-    return f"{parts.scheme}://{host}{port}"
+    port = "" if number in (None, default) else f":{number}"
+    return f"{parts.scheme}://{f'[{host}]' if ':' in host else host}{port}"
 
 
 def public_origin(value: Any) -> Any:
@@ -71,7 +75,16 @@ def callback_url(value: Any) -> Any:
     return value
 
 
-def base_path(value: Any) -> Any:
+def api_url(value: Any) -> Any:
+    if isinstance(value, str):
+        origin_of(value)
+        if urlsplit(value).query or urlsplit(value).fragment:
+            raise ValueError("must have neither query nor fragment")
+        return value.rstrip("/")
+    return value
+
+
+def path_prefix(value: Any) -> Any:
     if isinstance(value, str):
         value = "/" + value.strip("/")
         if value == "/" or any(not (c.isalnum() or c in "/-_.") for c in value) or "//" in value:
@@ -98,7 +111,7 @@ class Settings(BaseModel):
     port: int = Field(3210, ge=0, le=65535, description="Port to listen on.")
     unix_socket: Path | None = Field(None, description="Listen on this Unix socket instead (mode 0600).")
     data_dir: Path = Field(Path("data"), description="Where the database, keys and mcp.json are.")
-    base_path: Annotated[str, BeforeValidator(base_path)] = Field(
+    base_path: Annotated[str, BeforeValidator(path_prefix)] = Field(
         "/auth/oauth",
         description="Prefix of the sign-in and consent pages and of the second issuer's endpoints.",
     )
@@ -110,7 +123,9 @@ class Settings(BaseModel):
     github_url: Annotated[str, BeforeValidator(public_origin)] = Field(
         "https://github.com", description="GitHub Enterprise: its origin."
     )
-    github_api_url: str = Field("https://api.github.com", description="GitHub Enterprise: its API.")
+    github_api_url: Annotated[str, BeforeValidator(api_url)] = Field(
+        "https://api.github.com", description="GitHub Enterprise: its API."
+    )
     trusted_providers: CommaSeparated = Field((), description="Of the enabled providers, those that count.")
     auto_create_users: bool = Field(True, description="A stranger who signs in becomes a pending user.")
     allowed_users: CommaSeparated = Field(
@@ -237,9 +252,9 @@ def _check_name(key: str, known: Mapping[str, Any]) -> None:
     if name in NOT_BUILT_YET:
         raise SettingsError(f"{key} is not built yet: remove it")
     if name.lower() not in known or name != name.upper():
-        names = [PREFIXES[0] + field.upper() for field in known]
-        close = difflib.get_close_matches(key.upper(), names, n=1, cutoff=0.6)
-        hint = f"; did you mean {close[0]}?" if close else ""
+        # Without the prefix: it is the same in all of them, and would make everything alike.
+        close = difflib.get_close_matches(name.upper(), [field.upper() for field in known], n=1, cutoff=0.4)
+        hint = f"; did you mean {PREFIXES[0]}{close[0]}?" if close else ""
         raise SettingsError(f"unknown setting: {key}{hint}")
 
 
@@ -275,6 +290,9 @@ def _check_together(settings: Settings, environ: Mapping[str, str]) -> None:
     if bool(settings.github_client_id) != bool(settings.github_client_secret.get_secret_value()):
         missing = "github_client_secret" if settings.github_client_id else "github_client_id"
         refuse(missing, "is missing: GitHub needs both the client id and the client secret")
+    for name, url in (("github_url", settings.github_url), ("github_api_url", settings.github_api_url)):
+        if url.startswith("http:") and public_host(url) not in LOOPBACK_HOSTS:
+            refuse(name, "must be https: the client secret goes there")
     for provider in settings.trusted_providers:
         if provider not in PROVIDERS:
             refuse("trusted_providers", f"there are only these providers: {', '.join(PROVIDERS)}")

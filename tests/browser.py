@@ -1,8 +1,10 @@
 """A person's browser, as far as HTTP goes: cookies, redirects within the site, forms that it fills in."""
 
+import json
 import re
 from html.parser import HTMLParser
 from http.cookies import SimpleCookie
+from typing import Any
 from urllib.parse import urlencode, urljoin, urlsplit
 
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
@@ -57,6 +59,10 @@ class Page:
     @property
     def location(self) -> str:
         return self.headers.get("Location", "")
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.body)
 
     def form(self, field: str) -> Form:
         """The form that has an input or a button of this name."""

@@ -4,7 +4,7 @@ import base64
 import hashlib
 import json
 import secrets
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
@@ -12,6 +12,32 @@ from tornado.httpclient import AsyncHTTPClient, HTTPRequest, HTTPResponse
 from tests.browser import Browser, Page
 
 REDIRECT_URI = "http://127.0.0.1:33418/callback"
+
+
+class Endpoints(NamedTuple):
+    """Where one of the two issuers answers. ``issuer`` follows the origin."""
+
+    issuer: str
+    metadata: str
+    authorize: str
+    token: str
+    register: str
+    revoke: str
+    introspect: str
+
+
+ROOT = Endpoints(
+    "", "/.well-known/oauth-authorization-server", "/authorize", "/token", "/register", "/revoke", "/introspect"
+)
+SEED = Endpoints(
+    "/mcp",
+    "/.well-known/oauth-authorization-server/mcp",
+    "/auth/oauth/login",
+    "/auth/oauth/token",
+    "/.well-known/oauth-registration/mcp",
+    "/auth/oauth/revoke",
+    "/auth/oauth/introspect",
+)
 
 
 class Reply:
@@ -160,6 +186,17 @@ class OAuthClient:
         """Begin an MCP session."""
         params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}}
         return await self.mcp({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": params}, path)
+
+    async def call(self, method: str, path: str = "/mcp", **params: Any) -> Reply:
+        """One request in an MCP session of its own."""
+        begun = await self.initialize(path)
+        assert begun.status == 200, begun.body
+        message = {"jsonrpc": "2.0", "id": 2, "method": method, "params": params}
+        return await self.mcp(message, path, **{"Mcp-Session-Id": begun.headers["Mcp-Session-Id"]})
+
+    async def tools(self, path: str = "/mcp") -> set[str]:
+        listed = await self.call("tools/list", path)
+        return {tool["name"] for tool in listed.json["result"]["tools"]}
 
 
 def answer(page: Page) -> dict[str, str]:

@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 PATIENCE = 10.0
 PROBING = 60.0
 BACK_OFF = (5, 15, 60, 300)
+# Between two probes of one backend, whatever it says: each may start a process.
+PAUSE = 2.0
 
 State = Literal["starting", "ok", "failed"]
 
@@ -43,6 +45,7 @@ class _Entry:
         self.missed = False  # a list was given without it
         self.failures = 0
         self.retry_at = 0
+        self.not_before = 0.0
 
 
 class Catalogue:
@@ -119,8 +122,9 @@ class Catalogue:
 
     async def _ask(self, entry: _Entry) -> None:
         before = entry.offer
-        entry.stale = False
         try:
+            await asyncio.sleep(entry.not_before - asyncio.get_running_loop().time())
+            entry.stale = False
             async with asyncio.timeout(self._probing):
                 entry.offer = await probe(entry.served)
         except TimeoutError:
@@ -139,6 +143,7 @@ class Catalogue:
                 self._changed()
         finally:
             entry.probing = None
+            entry.not_before = asyncio.get_running_loop().time() + PAUSE
         if entry.stale:
             self._probe(entry)
 

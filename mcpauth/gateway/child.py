@@ -94,6 +94,11 @@ class Child(asyncio.SubprocessProtocol):
         self._transport.close()
         await self._happens(self._gone)
 
+    def kill(self) -> None:
+        """Do not ask at all."""
+        if not self._gone.is_set():
+            self._signal(signal.SIGKILL)
+
     async def _happens(self, event: asyncio.Event) -> bool:
         """Whether it does in the time that a child is given."""
         try:

@@ -45,10 +45,22 @@ class Gateway:
         self._catalogue.start()
         self._sweeping = asyncio.create_task(self._sweep())
 
-    async def close(self) -> None:
-        """Every child is gone, and every request that waited has its answer."""
+    def hang_up(self) -> None:
+        """End every GET stream: no request waits there, so stopping does not wait for them."""
+        self._sessions.hang_up()
+
+    async def close(self, patience: float = 6.0) -> None:
+        """Every child is gone, and every request that waited has its answer; after ``patience`` seconds by force."""
         if self._sweeping is not None:
             self._sweeping.cancel()
+        closing = asyncio.ensure_future(self._close())
+        await asyncio.wait([closing], timeout=patience)
+        if not closing.done():
+            for served in self._backends.values():
+                served.kill()
+        await closing
+
+    async def _close(self) -> None:
         await asyncio.gather(
             self._sessions.close(), self._catalogue.close(), *(served.close() for served in self._backends.values())
         )

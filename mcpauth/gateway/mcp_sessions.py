@@ -62,6 +62,10 @@ class McpSessions:
     async def end_grant(self, grant_id: str) -> None:
         await self._finish([session for session in self._sessions.values() if session.grant_id == grant_id])
 
+    def hang_up(self) -> None:
+        for session in self._sessions.values():
+            session.mailbox.close()
+
     async def close(self) -> None:
         await self._finish(list(self._sessions.values()))
         await asyncio.gather(*self._closing)

@@ -30,8 +30,12 @@ class Served:
         return await self._backend.open(listener)
 
     async def close(self) -> None:
-        self._closed = True
-        await self._backend.close()
+        closed, self._closed = self._closed, True
+        if not closed:
+            await self._backend.close()
+
+    def kill(self) -> None:
+        self._backend.kill()
 
     def unrestricted(self, principal: Principal) -> bool:
         """Whether every tool there is or will be may be used, so that nothing needs to be looked at."""

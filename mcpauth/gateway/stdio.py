@@ -60,6 +60,10 @@ class StdioBackend:
     async def close(self) -> None:
         await asyncio.gather(*(session.close() for session in self._sessions))
 
+    def kill(self) -> None:
+        for session in self._sessions:
+            session.kill()
+
 
 class StdioSession:
     """Requests get ids of ours towards the child, and their own back on the way out."""
@@ -112,6 +116,9 @@ class StdioSession:
         self._closed = True
         self._fail("the MCP session has ended")
         await self._child.close()
+
+    def kill(self) -> None:
+        self._child.kill()
 
     def _cancel(self, frame: Frame) -> Frame | None:
         """The frame with our id in it; None when no such request is waiting."""

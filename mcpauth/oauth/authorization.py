@@ -35,7 +35,7 @@ class AuthorizationRequest(BaseModel):
     scope_added: bool
     client_id: str
     redirect_uri: str
-    state: str | None
+    state: str | None = None
     code_challenge: str
     scope: str
     resource: str
@@ -83,6 +83,10 @@ def _redirect(uri: str, parameters: Mapping[str, str], state: str | None, issuer
 def _stale() -> PageError:
     hint = "Go back to the program that sent you here and connect it again."
     return PageError(400, "This request has expired", hint)
+
+
+def _answered() -> PageError:
+    return PageError(409, "You have answered this already", "If the program did not connect, start again there.")
 
 
 class Authorization:
@@ -168,12 +172,11 @@ class Authorization:
         params: AuthorizationParams,
         query: Mapping[str, Sequence[str]],
     ) -> AuthorizationRequest:
-        for name in AuthorizationParams.model_fields:
-            values = query.get(name, ())
-            if len(values) > 1 and (name != "resource" or len(set(values)) > 1):
-                if name == "resource":
-                    raise InvalidTarget("only one resource can be asked for at a time")
-                raise InvalidRequest(f"{name} is included more than once")
+        for name, values in query.items():
+            if name == "resource" and len(set(values)) > 1:
+                raise InvalidTarget("only one resource can be asked for at a time")
+            if name != "resource" and len(values) > 1:
+                raise InvalidRequest("a parameter is included more than once")
         if params.response_type != "code":
             if not params.response_type:
                 raise InvalidRequest("response_type is missing: it must be code")
@@ -187,7 +190,7 @@ class Authorization:
         wanted = scope.resolve(params.scope, self._resources.backends())
         return AuthorizationRequest(
             request_id=self._ambient.identifier(),
-            scope_added=bool(params.scope) and not any(map(scope.is_mcp, params.scope.split())),
+            scope_added=bool(params.scope) and "mcp" in set(wanted.split()) - set(params.scope.split()),
             issuer=issuer.identifier,
             client_id=client.client_id,
             redirect_uri=uri,
@@ -252,19 +255,17 @@ class Authorization:
             redeemed_at=None,
         )
         if not await self._grants.approve(grant, issued, fingerprint(request.request_id), now + self._seal.ttl):
-            raise PageError(
-                409,
-                "You have answered this already",
-                "If the program did not connect, start again there.",
-            )
+            raise _answered()
         about = log.fields(client_id=client.client_id, grant_id=grant.grant_id, user_id=user.user_id)
         logger.info("consent_approved", extra=about)
         return request.redirect({"code": code})
 
     async def deny(self, sealed: str, user: User) -> str:
-        """The person said no: where the client hears of it. Raises PageError."""
+        """The person said no: where the client hears of it. Works once for each request. Raises PageError."""
         request = self._unseal(sealed)
         client = await self._client(request)
+        if not await self._grants.deny(fingerprint(request.request_id), self._ambient.now() + self._seal.ttl):
+            raise _answered()
         logger.info("consent_denied", extra=log.fields(client_id=client.client_id, user_id=user.user_id))
         return request.redirect(AccessDenied("the person said no").body())
 

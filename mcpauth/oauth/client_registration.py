@@ -124,7 +124,8 @@ class ClientRegistration:
 
     async def read(self, issuer: Issuer, client_id: str, token: str) -> Registration:
         """RFC 7592 §2.1. Raises InvalidToken."""
-        return self._answer(issuer, await self._authenticate(client_id, token), None, None)
+        # RFC 7592 §3 wants the token in the answer; the one that came is all there is of it.
+        return self._answer(issuer, await self._authenticate(client_id, token), None, token)
 
     async def update(self, issuer: Issuer, client_id: str, token: str, given: Mapping[str, Any]) -> Registration:
         """RFC 7592 §2.2: what is not given is removed. Raises InvalidToken and the errors of register."""
@@ -145,7 +146,7 @@ class ClientRegistration:
         updated = client.model_copy(update={"metadata": metadata, "secret_hash": secret_hash})
         await self._clients.replace(updated)
         logger.info("client_updated", extra=log.fields(client_id=client_id))
-        return self._answer(issuer, updated, secret, None)
+        return self._answer(issuer, updated, secret, token)
 
     async def remove(self, client_id: str, token: str) -> None:
         """RFC 7592 §2.3: everything that was issued to it ends. Raises InvalidToken."""

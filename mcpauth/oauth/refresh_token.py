@@ -75,7 +75,7 @@ class RefreshTokenGrant:
             logger.log(level, "refresh_refused", extra=about)
             raise InvalidGrant(REASONS[outcome.reason])
         grant, session_id = outcome.grant, outcome.session.session_id
-        granted = scope.narrow(request.scope, grant.scope)
+        granted = scope.narrow(request.scope, grant.scope, self._resources.backends())
         logger.info("token_refreshed", extra=log.fields(client_id=client.client_id, grant_id=grant.grant_id))
         return TokenResponse(
             access_token=self._access_tokens.issue(issuer.identifier, grant, session_id, granted, outcome.generation),

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 MEANINGS = {
-    "mcp": "Use the servers and tools that you tick below",
+    "mcp": "Use the servers and tools that you tick",
     "mcp:read": "Use only those tools that change nothing",
     "user:email": "See your name and email address",
     "offline_access": "Stay connected when you are away",
@@ -23,9 +23,14 @@ def is_mcp(scope: str) -> bool:
     return scope == "mcp" or scope.startswith("mcp:")
 
 
+def all_of(backends: Iterable[str]) -> list[str]:
+    """Every scope there is."""
+    return [*SERVER_SCOPES, *(f"mcp:{backend}" for backend in backends)]
+
+
 def resolve(requested: str, backends: Iterable[str]) -> str:
     """What is asked for, of what there is: unknown scopes are dropped, and some ``mcp…`` is always there."""
-    known = [*SERVER_SCOPES, *(f"mcp:{backend}" for backend in backends)]
+    known = all_of(backends)
     asked = set(requested.split())
     wanted = [scope for scope in known if scope in asked]
     if not any(map(is_mcp, wanted)):
@@ -33,13 +38,13 @@ def resolve(requested: str, backends: Iterable[str]) -> str:
     return " ".join(wanted)
 
 
-def narrow(requested: str, granted: str) -> str:
+def narrow(requested: str, granted: str, backends: Iterable[str]) -> str:
     """What a refresh gets: asked for and granted; all that was granted when no ``mcp…`` scope is left."""
     asked, held = set(requested.split()), granted.split()
-    # ``mcp`` implies the others, so a part of it may be asked for by its own name.
     kept = [scope for scope in held if scope in asked]
     if "mcp" in held:
-        kept += [scope for scope in requested.split() if is_mcp(scope) and scope not in kept and scope != "mcp"]
+        # It implies the others, so a part of it may be asked for by its own name.
+        kept += [scope for scope in all_of(backends) if is_mcp(scope) and scope in asked and scope not in held]
     if not any(map(is_mcp, kept)):
         return granted
     return " ".join(kept)

@@ -1,9 +1,9 @@
 """Authorization server metadata (RFC 8414 §2)."""
 
 from ..models.messages import ServerMetadata
+from . import scope
 from .issuer import Issuer
 from .resource import Resources
-from .scope import SERVER_SCOPES
 
 
 def describe(issuer: Issuer, resources: Resources) -> ServerMetadata:
@@ -15,6 +15,6 @@ def describe(issuer: Issuer, resources: Resources) -> ServerMetadata:
         revocation_endpoint=issuer.url(issuer.revocation_path),
         introspection_endpoint=issuer.url(issuer.introspection_path),
         jwks_uri=issuer.url("/jwks"),
-        scopes_supported=[*SERVER_SCOPES, *(f"mcp:{name}" for name in resources.backends())],
+        scopes_supported=scope.all_of(resources.backends()),
         service_documentation=f"{issuer.origin}/",
     )

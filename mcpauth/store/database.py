@@ -62,9 +62,10 @@ class Database:
         self._writer, self._raw, self._reader = writer, raw, reader
         self._waiting: deque[_Job] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
 
     @classmethod
-    async def open(cls, path: Path) -> Self:
+    async def open(cls, path: Path, migrations: Path = MIGRATIONS) -> Self:
         """The database at ``path``, created (mode 0600) and migrated when it is not."""
         os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         raw: list[_Writer] = []
@@ -77,7 +78,7 @@ class Database:
         try:
             for pragma in ("journal_mode=wal", "synchronous=full", "foreign_keys=on", "busy_timeout=5000"):
                 await writer.execute_fetchall(f"pragma {pragma}")
-            await _migrate(writer)
+            await _migrate(writer, migrations)
             reader = await aiosqlite.connect(path, isolation_level=None)
         except BaseException:
             # aiosqlite's thread is not a daemon: an unclosed connection keeps the process from ending.
@@ -106,6 +107,8 @@ class Database:
 
     def submit(self, function: Transaction[T], then: Callable[[T], None] | None = None) -> asyncio.Future[T]:
         """``transact`` for a caller that queues now and waits later, or never."""
+        if self._closed:
+            raise sqlite3.ProgrammingError("the database is closed")
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
         self._waiting.append(_Job(function, then, future))
         if self._task is None or self._task.done():
@@ -140,17 +143,18 @@ class Database:
         return list(await self._reader.execute_fetchall(sql, values or {}))
 
     async def close(self) -> None:
-        """Finish what is waiting, then close."""
+        """Finish what is waiting, then close; what comes later is refused."""
+        self._closed = True
         if self._task is not None:
             await asyncio.wait([self._task])
         await self._reader.close()
         await self._writer.close()
 
 
-async def _migrate(connection: aiosqlite.Connection) -> None:
+async def _migrate(connection: aiosqlite.Connection, migrations: Path) -> None:
     """Apply every migration newer than ``user_version``, each in one transaction."""
     version = next(iter(await connection.execute_fetchall("pragma user_version")))[0]
-    for path in sorted(MIGRATIONS.glob("*.sql")):
+    for path in sorted(migrations.glob("*.sql")):
         number = int(path.name[:4])
         if number <= version:
             continue

@@ -123,6 +123,10 @@ class GrantStore:
 
         return await self._database.transact(approve)
 
+    async def deny(self, once_hash: str, once_until: int) -> bool:
+        """That there will be no grant. False when ``once_hash`` was used before."""
+        return await self._database.transact(lambda connection: used_once.use(connection, once_hash, once_until))
+
     async def find(self, grant_id: str) -> Grant | None:
         row = await self._database.fetch_one("select * from grants where grant_id = :grant_id", {"grant_id": grant_id})
         return read(row) if row else None

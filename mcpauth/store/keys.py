@@ -20,7 +20,9 @@ class KeyFiles:
 
     def secret(self, name: str) -> str:
         """256 random bits in hex, from the file ``name.key``."""
-        text = self._read(name) or self._create(name, self._ambient.hex_secret().encode() + b"\n")
+        text = self._read(name)
+        if text is None:
+            text = self._create(name, self._ambient.hex_secret().encode() + b"\n")
         value = text.decode("ascii", "replace").strip()
         if len(value) < 64:
             raise SettingsError(f"{self._path(name)} is damaged: put it back from a backup, or delete it")
@@ -29,7 +31,9 @@ class KeyFiles:
     def private_key(self, algorithm: str) -> PrivateKey:
         """The signing key for RS256, ES256 or EdDSA, from the file ``signing-ALGORITHM.key``."""
         name = f"signing-{algorithm.lower()}"
-        pem = self._read(name) or self._create(name, _generate(algorithm))
+        pem = self._read(name)
+        if pem is None:
+            pem = self._create(name, _generate(algorithm))
         try:
             key = serialization.load_pem_private_key(pem, password=None)
         except ValueError:

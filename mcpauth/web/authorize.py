@@ -1,5 +1,7 @@
 """GET the authorization endpoint (RFC 6749 §4.1.1)."""
 
+from tornado import web
+
 from ..oauth.authorization import Authorization
 from ..oauth.issuer import Issuer
 from ..oauth.sign_in import ProviderSignIn
@@ -17,7 +19,13 @@ class AuthorizeHandler(SignInSteps):
         self._ways_in, self._provider_sign_in = ways_in, provider_sign_in
 
     async def get(self) -> None:
-        query = {name: self.get_query_arguments(name, strip=False) for name in self.request.query_arguments}
+        try:
+            # Not get_query_arguments, which replaces control characters: ``state`` goes back byte for byte.
+            query = {
+                name: [value.decode() for value in values] for name, values in self.request.query_arguments.items()
+            }
+        except UnicodeDecodeError:
+            raise web.HTTPError(400) from None
         request = await self._authorization.begin(self._issuer, query, signed_in=self.user is not None)
         only = self._ways_in.only_provider
         if self.user is not None:

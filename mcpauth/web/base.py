@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from tornado import web
 
 from .. import log
-from ..errors import InvalidRequest, OAuthError, PageError
+from ..errors import InvalidRequest, InvalidTarget, OAuthError, PageError
 from ..models.records import User
 from ..oauth.authorization import RedirectedError
 from ..oauth.browser_session import BrowserSessions
@@ -57,6 +57,14 @@ class BaseHandler(web.RequestHandler):
 
     def prepare(self) -> Any:
         self.application.began(self)  # type: ignore[attr-defined]
+        self.check_host()
+
+    def check_xsrf_cookie(self) -> None:
+        # Tornado asks this before ``prepare``; whoever came to another host is told that first.
+        self.check_host()
+        super().check_xsrf_cookie()
+
+    def check_host(self) -> None:
         host = self.site.host_of(self.request)
         if not self.site.serves(host):
             about = log.fields(host=host[:100], hint="set MCP_OAUTH_PUBLIC_URL to the origin that clients use")
@@ -152,7 +160,7 @@ class JSONHandler(BaseHandler):
         """The body's parameters; empty ones are as good as absent (RFC 6749 §3.1).
 
         Form-encoded, but JSON is taken too. Raises InvalidRequest, also for repeated ones (§3.2); only
-        ``resource`` may be repeated, with one value.
+        ``resource`` may be repeated, with one value (RFC 8707 §2.2), otherwise InvalidTarget.
         """
         if self.request.headers.get("Content-Type", "").split(";")[0].strip().lower() == "application/json":
             given = [(name, value) for name, value in self.json_object().items() if isinstance(value, str)]
@@ -165,7 +173,9 @@ class JSONHandler(BaseHandler):
                 raise InvalidRequest("the body is not form-encoded UTF-8") from None
         values: dict[str, str] = {}
         for name, value in given:
-            if name in values and not (name == "resource" and values[name] == value):
+            if name == "resource" and values.get(name, value) != value:
+                raise InvalidTarget("only one resource can be asked for at a time")
+            if name in values and name != "resource":
                 raise InvalidRequest("a parameter is included more than once")
             values[name] = value
         return {name: value for name, value in values.items() if value}
@@ -265,7 +275,7 @@ class PageHandler(BaseHandler):
         if not self.accepts_html():
             super().write_failure(status, title, hint, error)
             return
-        details = [("Error", error)] if error not in ("invalid_request", "not_found") else []
+        details = [("Error", error)] if error != "not_found" else []
         self.page("error.html", title=title, status=status, hint=hint, details=details, back_href="/")
 
 

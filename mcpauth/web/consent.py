@@ -71,15 +71,17 @@ class ConsentHandler(SignInSteps):
         return self.user
 
     async def offers(self, question: ConsentQuestion) -> list[BackendState]:
-        """The servers that the token would reach, by its resource and its scopes."""
-        resource = question.request.resource
-        scopes = question.request.scope.split()
-        return [
-            offer
-            for offer in await self._gateway.settled()
-            if resource in (f"{self.site.origin}/mcp", f"{self.site.origin}/mcp/{offer.name}")
-            and ({"mcp", "mcp:read", f"mcp:{offer.name}"} & set(scopes))
-        ]
+        """The servers and tools that the token would reach, by its resource and its scopes."""
+        resource, scopes = question.request.resource, set(question.request.scope.split())
+        offers: list[BackendState] = []
+        for offer in await self._gateway.settled():
+            if resource not in (f"{self.site.origin}/mcp", f"{self.site.origin}/mcp/{offer.name}"):
+                continue
+            if scopes & {"mcp", f"mcp:{offer.name}"}:
+                offers.append(offer)
+            elif "mcp:read" in scopes:
+                offers.append(offer._replace(tools=tuple(tool for tool in offer.tools if tool.read_only)))
+        return offers
 
     def send_back(self, target: str, question: ConsentQuestion, *, denied: bool) -> None:
         """303, so that the client is asked with GET; a page of our own where no browser could follow."""
@@ -115,7 +117,7 @@ class ConsentHandler(SignInSteps):
             user_name=user.name,
             scopes=[{"name": name, "meaning": scope.meaning(name)} for name in scopes],
             scope_note=question.scope_note,
-            servers=[self._server(offer, scopes) for offer in await self.offers(question)],
+            servers=[self._server(offer) for offer in await self.offers(question)],
             sign_out_note=question.signs_out
             and f"You have as many programs connected as this server allows. {question.signs_out}, "
             "which was used least recently, will be signed out; it can come back by itself.",
@@ -133,9 +135,7 @@ class ConsentHandler(SignInSteps):
         return "It registered itself. Nobody has checked the name that it gives.", "new"
 
     @staticmethod
-    def _server(offer: BackendState, scopes: list[str]) -> dict[str, object]:
-        whole = "mcp" in scopes or f"mcp:{offer.name}" in scopes
-        tools = [tool for tool in offer.tools if whole or tool.read_only]
+    def _server(offer: BackendState) -> dict[str, object]:
         return {
             "name": offer.name,
             "title": offer.name,
@@ -150,6 +150,6 @@ class ConsentHandler(SignInSteps):
                     "destructive": tool.destructive,
                     "ticked": True,
                 }
-                for tool in tools
+                for tool in offer.tools
             ],
         }

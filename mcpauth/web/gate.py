@@ -32,10 +32,10 @@ class Gate:
         """Who asks, at ``/mcp`` (None) or at one backend. Raises InvalidToken and InsufficientScope."""
         if self._nobody is not None:
             return self._nobody()
-        given = request.headers.get("Authorization")
-        if given is None or given[:7].lower() != "bearer ":
+        token = _bearer(request)
+        if not token:
             raise InvalidToken("an access token is needed")
-        return self._access_tokens.admit(given[7:].strip(), self._resources.of(backend))
+        return self._access_tokens.admit(token, self._resources.of(backend))
 
     def challenge(
         self, request: HTTPServerRequest, error: InvalidToken | InsufficientScope, backend: str | None
@@ -44,7 +44,7 @@ class Gate:
         known = backend if backend is None or backend in self._resources.backends() else None
         url = resource_metadata.url(self._resources, known)
         scope = error.scope if isinstance(error, InsufficientScope) else "mcp"
-        return challenge(error if "Authorization" in request.headers else None, url, scope)
+        return challenge(error if _bearer(request) else None, url, scope)
 
     def allows_everybody(self, origin: str) -> bool:
         """Whether pages of ``origin`` may ask, whoever they ask for: ours, this computer's, the owner's choice."""
@@ -62,3 +62,9 @@ class Gate:
         if self.allows_everybody(origin):
             return True
         return origin.lower() in await self._registration.origins(principal.client_id)
+
+
+def _bearer(request: HTTPServerRequest) -> str:
+    """The token that came; empty when there is none (RFC 6750 §2.1)."""
+    given = request.headers.get("Authorization", "")
+    return given[7:].strip() if given[:7].lower() == "bearer " else ""

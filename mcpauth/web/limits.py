@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import re
 from typing import Any
 
 from tornado import httputil, web
@@ -9,6 +10,9 @@ from tornado import httputil, web
 LARGEST = 64 * 1024
 # What is read and thrown away after a refusal, so that the client gets to see it.
 LARGEST_DRAINED = 4 * 1024 * 1024
+
+# The endpoints that count for themselves; everything else beneath /mcp is as small as the rest.
+UNLIMITED = re.compile(r"/mcp(/[a-z0-9-]{1,24})?/?(\?.*)?")
 
 REFUSAL = b'{"error":"invalid_request","error_description":"the body is too large"}'
 
@@ -52,7 +56,7 @@ class _Limit(httputil.HTTPMessageDelegate):
         self, start_line: httputil.RequestStartLine | httputil.ResponseStartLine, headers: httputil.HTTPHeaders
     ) -> Any:
         path = start_line.path if isinstance(start_line, httputil.RequestStartLine) else ""
-        self._limited = not (path == "/mcp" or path.startswith(("/mcp/", "/mcp?")))
+        self._limited = UNLIMITED.fullmatch(path) is None
         if self._limited:
             self._connection.set_max_body_size(LARGEST_DRAINED)
             length = headers.get("Content-Length", "0")

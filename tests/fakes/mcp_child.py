@@ -15,6 +15,7 @@ import time
 
 WAITING = {}  # what was asked of the client: our id -> the call's id
 CANCELLED = []
+LINES = [""]
 TOOLS = []
 
 
@@ -44,6 +45,8 @@ def call(to, params):
     match given.get("do", params["name"]):
         case "environment":
             answer(to, json.dumps({"env": dict(os.environ), "cwd": os.getcwd()}))
+        case "raw":
+            answer(to, LINES[-1])
         case "pid":
             answer(to, str(os.getpid()))
         case "progress":
@@ -146,6 +149,7 @@ def main():
     if "--stubborn" in options:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for line in sys.stdin:
+        LINES[-1] = line
         if "--silent" not in options:
             heard(json.loads(line))
     while "--stubborn" in options:

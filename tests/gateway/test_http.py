@@ -41,6 +41,10 @@ class Gate:
         return origin in ("https://ours.example", "https://claude.ai")
 
 
+def call(tool, /, **arguments):
+    return {"id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
+
+
 class Server:
     def __init__(self, gateway):
         self._client = AsyncHTTPClient(force_instance=True)
@@ -78,11 +82,9 @@ class Server:
         assert (await self.post(path, {"method": "notifications/initialized"})).code == 202
         return reply
 
-    def call(self, tool, /, **arguments):
-        return {"id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
-
-    async def stream(self, head, body=""):
+    async def stream(self, head, message=None):
         """A connection that has sent this and may read or leave as it likes."""
+        body = "" if message is None else json.dumps({"jsonrpc": "2.0", **message})
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port)
         lines = [head, "Host: localhost", "Authorization: Bearer good", f"Accept: {BOTH}"]
         lines += [f"{name}: {value}" for name, value in self.session.items()]
@@ -121,19 +123,19 @@ async def test_a_session_from_beginning_to_end(server, path):
     reply = await server.begin(path)
     assert reply.code == 200
     assert reply.headers["Content-Type"] == "application/json"
-    reply = await server.post(path, server.call("echo", a=1))
+    reply = await server.post(path, call("echo", a=1))
     assert reply.headers["Content-Type"] == "application/json"
     assert "Mcp-Session-Id" not in reply.headers
     assert json.loads(json.loads(reply.body)["result"]["content"][0]["text"])["arguments"] == {"a": 1}
     assert (await server.fetch(path, "DELETE")).code == 204
-    reply = await server.post(path, server.call("echo"))
+    reply = await server.post(path, call("echo"))
     assert reply.code == 404
     assert json.loads(reply.body)["id"] == 1
 
 
 async def test_frames_before_the_answer_make_it_a_stream(server):
     await server.begin("/mcp/fake")
-    reply = await server.post("/mcp/fake", server.call("x", do="flood", count=3, size=2))
+    reply = await server.post("/mcp/fake", call("x", do="flood", count=3, size=2))
     assert reply.headers["Content-Type"] == "text/event-stream"
     assert reply.headers["Cache-Control"] == "no-cache, no-transform"
     assert reply.headers["X-Accel-Buffering"] == "no"
@@ -143,9 +145,7 @@ async def test_frames_before_the_answer_make_it_a_stream(server):
 
 async def test_a_client_that_takes_no_streams_gets_the_answer_alone(server):
     await server.begin("/mcp/fake")
-    reply = await server.post(
-        "/mcp/fake", server.call("x", do="flood", count=3, size=2), Accept="application/json"
-    )
+    reply = await server.post("/mcp/fake", call("x", do="flood", count=3, size=2), Accept="application/json")
     assert reply.headers["Content-Type"] == "application/json"
     assert json.loads(reply.body)["result"]["content"][0]["text"] == "flooded"
 
@@ -154,7 +154,7 @@ async def test_an_answer_that_takes_long_becomes_a_stream_that_is_kept_alive(ser
     monkeypatch.setattr(mcp, "JSON_WITHIN", 0.05)
     monkeypatch.setattr(mcp, "KEEP_ALIVE", 0.05)
     await server.begin("/mcp/fake")
-    reader, writer = await server.stream("POST /mcp/fake HTTP/1.0", json.dumps({"jsonrpc": "2.0", **server.call("never")}))
+    reader, writer = await server.stream("POST /mcp/fake HTTP/1.0", call("never"))
     assert b"text/event-stream" in await reader.readuntil(b"\r\n\r\n")
     # What the child says, and comments, in whatever order they come.
     for _ in range(3):
@@ -170,7 +170,7 @@ async def test_what_the_server_says_by_itself_comes_over_get(server, monkeypatch
     reader, writer = await server.stream("GET /mcp/fake HTTP/1.1")
     assert b"text/event-stream" in await reader.readuntil(b"\r\n\r\n")
     await reader.readuntil(b": keep-alive\n\n")
-    waiting = [asyncio.ensure_future(server.post("/mcp/fake", server.call("never"))) for _ in range(2)]
+    waiting = [asyncio.ensure_future(server.post("/mcp/fake", call("never"))) for _ in range(2)]
     await reader.readuntil(b'event: message\ndata: {"jsonrpc":"2.0","method":"notifications/message"')
     assert (await server.fetch("/mcp/fake", "DELETE")).code == 204
     await reader.readuntil(b"0\r\n\r\n")
@@ -179,16 +179,20 @@ async def test_what_the_server_says_by_itself_comes_over_get(server, monkeypatch
     writer.close()
 
 
-async def test_a_client_that_leaves_does_not_cancel(server):
+async def test_a_client_that_leaves_does_not_cancel_and_hears_the_rest_elsewhere(server):
     await server.begin("/mcp/fake")
-    body = json.dumps({"jsonrpc": "2.0", **server.call("x", do="ask")})
-    reader, writer = await server.stream("POST /mcp/fake HTTP/1.1", body)
+    reader, writer = await server.stream("POST /mcp/fake HTTP/1.1", call("x", do="ask"))
     await reader.readuntil(b"elicitation/create")
     writer.close()
     await writer.wait_closed()
-    # The child still has the call: it waits for the client's answer, and takes it.
+    # The child still has the call; told something, it speaks, and then it takes the answer.
+    told = {"method": "notifications/progress", "params": {"progressToken": 1}}
+    assert (await server.post("/mcp/fake", told)).code == 202
+    reader, writer = await server.stream("GET /mcp/fake HTTP/1.1")
+    await reader.readuntil(b"notifications/message")
+    writer.close()
     assert (await server.post("/mcp/fake", {"id": 1, "result": {}})).code == 202
-    reply = await server.post("/mcp/fake", server.call("x", do="cancelled"))
+    reply = await server.post("/mcp/fake", call("x", do="cancelled"))
     assert json.loads(reply.body)["result"]["content"][0]["text"] == "[]"
 
 
@@ -215,7 +219,7 @@ async def test_what_is_out_of_scope_is_a_403(server):
         "/mcp/fake", {"id": 1, "method": "initialize", "params": INITIALIZE}, Authorization="Bearer reads"
     )
     server.session = {"Mcp-Session-Id": reply.headers["Mcp-Session-Id"], "Authorization": "Bearer reads"}
-    reply = await server.post("/mcp/fake", server.call("echo"))
+    reply = await server.post("/mcp/fake", call("echo"))
     assert reply.code == 403
     assert json.loads(reply.body)["error"] == "insufficient_scope"
 

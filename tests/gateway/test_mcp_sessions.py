@@ -49,7 +49,7 @@ async def test_a_sixth_session_of_a_grant_ends_the_one_that_was_used_least_recen
 
 async def test_a_day_without_use_ends_a_session_and_its_child(gateway, ambient):
     idle, listening = await begin(gateway, "fake"), await begin(gateway, "fake")
-    pid = int((await idle.text("x", do="pid")))
+    pid = int(await idle.text("x", do="pid"))
     stream = listening.listen()
     ambient.time += 24 * 3600
     assert await is_unknown(idle)

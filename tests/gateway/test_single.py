@@ -76,9 +76,13 @@ async def test_a_tool_that_was_not_ticked_says_what_to_do(reach):
 async def test_of_a_name_given_twice_the_child_gets_the_one_that_was_judged(reach):
     client = await reach(principal(servers={"fake": frozenset({"look"})}))
     await client.initialize()
-    body = b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"push","name":"look"}}'
-    (reply,) = await client.frames(await client.post(body))
-    assert json.loads(reply["result"]["content"][0]["text"]) == {"name": "look"}
+    params = b'{"name":"push","name":"look","arguments":{"do":"raw"}}'
+    (reply,) = await client.frames(
+        await client.post(b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":%s}' % params)
+    )
+    given = reply["result"]["content"][0]["text"]
+    assert "look" in given
+    assert "push" not in given
 
 
 @pytest.mark.parametrize("method", ["initialize", "tools/list", "ping"])

@@ -58,6 +58,9 @@ class FilesBackend:
         await self._search.close()
         self._tools.close()
 
+    def kill(self) -> None:
+        """There is no process."""
+
     async def answer(self, method: str, params: msgspec.Raw) -> msgspec.Raw:
         """The result of a request. Raises _Failure for what becomes a JSON-RPC error."""
         match method:
