@@ -2,6 +2,8 @@
 
 import json
 import re
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from html.parser import HTMLParser
 from http.cookies import SimpleCookie
 from typing import Any
@@ -137,7 +139,8 @@ class Browser:
             self.set_cookie_lines.append(line)
             parsed: SimpleCookie = SimpleCookie(line)
             for name, morsel in parsed.items():
-                if morsel["max-age"] == "0":
+                gone = morsel["expires"] and parsedate_to_datetime(morsel["expires"]) < datetime.now(UTC)
+                if gone or morsel["max-age"] == "0":
                     self.cookies.pop(name, None)
                 else:
                     self.cookies[name] = morsel.value

@@ -87,5 +87,5 @@ class RefreshTokenGrant:
     async def _check_resource(self, token_hash: str, client: Client, resource: str) -> None:
         wanted = self._resources.canonical(resource)
         found = await self._refresh_tokens.find_grant(token_hash)
-        if found is not None and found[0].client_id == client.client_id and found[0].resource != wanted:
+        if found is not None and found.grant.client_id == client.client_id and found.grant.resource != wanted:
             raise InvalidTarget("resource differs from what was granted")

@@ -12,6 +12,7 @@ from ..store.refresh_tokens import RefreshTokenStore
 from ..store.sessions import SessionStore
 from .access_token import AccessTokens
 from .client_authentication import ClientAuthentication
+from .refresh_token import GRACE
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class Revocation:
     async def _grant_of(self, token: str, client: Client) -> str | None:
         found = await self._refresh_tokens.find_grant(fingerprint(token))
         if found is not None:
-            return found[0].grant_id if found[0].client_id == client.client_id else None
+            return found.grant.grant_id if found.grant.client_id == client.client_id else None
         claims = self._access_tokens.read(token)
         if claims is None or claims.client_id != client.client_id:
             return None
@@ -76,8 +77,9 @@ class Revocation:
         found = await self._refresh_tokens.find_grant(fingerprint(request.token))
         if found is None:
             return INACTIVE
-        grant, expires_at = found
-        if grant.client_id != client.client_id or grant.ended_at is not None or expires_at <= self._ambient.now():
+        grant, now = found.grant, self._ambient.now()
+        replaced = found.superseded_at is not None and found.superseded_at + GRACE < now
+        if grant.client_id != client.client_id or grant.ended_at is not None or found.expires_at <= now or replaced:
             return INACTIVE
         return Introspection(
             active=True,
@@ -85,5 +87,5 @@ class Revocation:
             sub=grant.user_id,
             aud=grant.resource,
             scope=grant.scope,
-            exp=expires_at,
+            exp=found.expires_at,
         )

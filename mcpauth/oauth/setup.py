@@ -46,7 +46,7 @@ class Setup:
 
     def show_code(self, code: str, address: str) -> str:
         """The pass for who has the code. Raises PageError."""
-        self._check_needed()
+        self.check_needed()
         now = self._ambient.now()
         wait = self._attempts.wait(address, now)
         if wait:
@@ -64,7 +64,7 @@ class Setup:
 
     def is_passed(self, cookie: str) -> bool:
         """Whether ``cookie`` holds a pass that is still good. Raises PageError when there is an owner."""
-        self._check_needed()
+        self.check_needed()
         shown = self._seal.unseal(cookie, SetupPass)
         return (
             shown is not None and shown.code_hash == fingerprint(self.code) and self._ambient.now() < self._expires_at
@@ -88,7 +88,8 @@ class Setup:
         logger.info("owner_made", extra=log.fields(user_id=owner.user_id, provider="password"))
         return owner
 
-    def _check_needed(self) -> None:
+    def check_needed(self) -> None:
+        """Raises PageError when there is an owner: then there is nothing here, whatever is asked for."""
         if not self.needed:
             raise _not_found()
 

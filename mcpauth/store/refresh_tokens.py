@@ -71,6 +71,12 @@ class Refused(NamedTuple):
     closed: tuple[str, ...] = ()
 
 
+class Found(NamedTuple):
+    grant: Grant
+    expires_at: int
+    superseded_at: int | None
+
+
 def insert(connection: sqlite3.Connection, token: NewToken) -> None:
     connection.execute(INSERT, token._asdict())
 
@@ -142,10 +148,10 @@ class RefreshTokenStore:
         limits = self._sessions.limits
         return await self._database.transact(lambda connection: rotate(connection, rotation, limits), then)
 
-    async def find_grant(self, token_hash: str) -> tuple[Grant, int] | None:
-        """The grant a live refresh token belongs to, and when the token expires."""
+    async def find_grant(self, token_hash: str) -> Found | None:
+        """The grant that a refresh token belongs to, whether either is still good or not."""
         row = await self._database.fetch_one(
-            "select grants.*, refresh_tokens.expires_at as token_expires_at"
+            "select grants.*, refresh_tokens.expires_at as token_expires_at, superseded_at"
             "  from refresh_tokens join grants using (grant_id)"
             " where token_hash = :token_hash",
             {"token_hash": token_hash},
@@ -153,5 +159,5 @@ class RefreshTokenStore:
         if row is None:
             return None
         values = dict(row)
-        expires_at: int = values.pop("token_expires_at")
-        return grants.from_values(values), expires_at
+        expires_at, superseded_at = values.pop("token_expires_at"), values.pop("superseded_at")
+        return Found(grants.from_values(values), expires_at, superseded_at)

@@ -248,7 +248,9 @@ class PageHandler(BaseHandler):
 
     def drop_cookie(self, name: str) -> None:
         # A __Host- cookie is only overwritten by one with the same attributes.
-        self.write_cookie(name, "", 0)
+        self.clear_cookie(
+            self.site.cookie_name(name), path="/", httponly=True, secure=self.site.secure_cookies, samesite="lax"
+        )
 
     async def sign_in(self, user: User) -> None:
         """Open a browser session for ``user``, with a new cookie whatever the browser came with."""

@@ -12,6 +12,14 @@ class SetupHandler(SignInSteps):
     def initialize(self, setup: Setup, ways_in: WaysIn, provider_sign_in: ProviderSignIn) -> None:
         self._setup, self._ways_in, self._provider_sign_in = setup, ways_in, provider_sign_in
 
+    def check_xsrf_cookie(self) -> None:
+        self._setup.check_needed()
+        super().check_xsrf_cookie()
+
+    async def prepare(self) -> None:
+        await super().prepare()
+        self._setup.check_needed()
+
     async def get(self) -> None:
         code = self.get_query_argument("code", "")
         if code:

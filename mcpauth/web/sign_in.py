@@ -22,10 +22,11 @@ class SignInSteps(PageHandler):
 
     def leave(self, departure: Departure) -> None:
         """Send the browser to a provider, with a cookie that its way back must show."""
-        prefix = self.site.cookie_name("signin_")
-        for name in sorted(name for name in self.request.cookies if name.startswith(prefix))[: -MOST_DEPARTURES + 1]:
+        prefix = self.site.cookie_name("")
+        ours = sorted(name.removeprefix(prefix) for name in self.request.cookies if name.startswith(f"{prefix}signin_"))
+        for name in ours[: -MOST_DEPARTURES + 1]:
             # Tabs that were abandoned: too many cookies would make every request too large.
-            self.set_cookie(name, "", max_age=0, path="/", secure=self.site.secure_cookies, httponly=True)
+            self.drop_cookie(name)
         self.write_cookie(f"signin_{departure.cookie_name}", departure.cookie, departure.ttl)
         self.redirect(departure.url)
 
