@@ -21,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
 
     _add(commands, "config", "print what the settings come to")
     _add(commands, "status", "how the server is: addresses, servers, users, sessions, warnings")
-    _systemd(commands)
+    _add(commands, "systemd", "print a systemd unit for this installation, with today's PATH")
     _users(_group(commands, "user", "who may sign in"))
     _clients(_group(commands, "client", "the programs that connect"))
     _sessions(_group(commands, "session", "who is signed in and connected now"))
@@ -43,12 +43,6 @@ def _add(
         one.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
     one.set_defaults(operation=operation, passed=passed, password=password)
     return one
-
-
-def _systemd(commands: "Commands") -> None:
-    about = "print a systemd unit for this installation, with today's PATH"
-    one = commands.add_parser("systemd", help=about, description=about[0].upper() + about[1:] + ".")
-    one.set_defaults(operation="systemd")
 
 
 def _users(commands: "Commands") -> None:
@@ -84,7 +78,8 @@ def _sessions(commands: "Commands") -> None:
     several.add_argument("--user", metavar="NAME")
     about = "end sessions; a client then has to be approved again"
     end = _add(commands, "session end", about, ("session_id", "user", "client_id", "everything"))
-    end.add_argument("session_id", metavar="SESSION_ID", nargs="?")
-    end.add_argument("--user", metavar="NAME", help="all of one user")
-    end.add_argument("--client", dest="client_id", metavar="CLIENT_ID", help="all of one client")
-    end.add_argument("--all", dest="everything", action="store_true", help="all of everybody")
+    which = end.add_mutually_exclusive_group(required=True)
+    which.add_argument("session_id", metavar="SESSION_ID", nargs="?")
+    which.add_argument("--user", metavar="NAME", help="all of one user")
+    which.add_argument("--client", dest="client_id", metavar="CLIENT_ID", help="all of one client")
+    which.add_argument("--all", dest="everything", action="store_true", help="all of everybody")

@@ -30,7 +30,8 @@ def main(argv: Sequence[str]) -> int:
         if arguments.operation is None:
             return start(settings)
         if arguments.operation == "systemd":
-            print(systemd.unit(Path.cwd(), os.environ, in_checkout=_in_checkout()))
+            unit = systemd.unit(Path.cwd(), os.environ, _script())
+            print(json.dumps({"unit": unit}) if arguments.json else unit)
             return 0
         log.configure("console", "warning")
         return asyncio.run(command(settings, arguments))
@@ -52,8 +53,10 @@ def run() -> None:
     sys.exit(main(sys.argv[1:]))
 
 
-def _in_checkout() -> bool:
-    return Path(sys.argv[0]).name == "server.py"
+def _script() -> Path | None:
+    """The server.py that was started; None when it is the installed command."""
+    started = Path(sys.argv[0])
+    return started.resolve() if started.name == "server.py" else None
 
 
 async def command(settings: Settings, arguments: argparse.Namespace) -> int:

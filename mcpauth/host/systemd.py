@@ -34,12 +34,16 @@ UMask=0077
 WantedBy=default.target"""
 
 
-def unit(directory: Path, environ: Mapping[str, str], *, in_checkout: bool) -> str:
-    """``directory`` is where ``.env`` is. Settings of today's environment are not copied: some are secrets."""
-    program = [str(directory / "server.py")] if in_checkout else ["-m", "mcpauth"]
+def unit(directory: Path, environ: Mapping[str, str], script: Path | None) -> str:
+    """``directory`` is where ``.env`` and ``data`` are; ``script`` is server.py, None in an installation.
+
+    Settings of today's environment are not copied: some are secrets.
+    """
+    program = [str(script)] if script is not None else ["-m", "mcpauth"]
     text = UNIT.format(
         directory=_escape(str(directory)),
-        command=" ".join(_quote(part) for part in [sys.executable, *program]),
+        # There, and only there, a dollar sign would begin a variable.
+        command=" ".join(_quote(part).replace("$", "$$") for part in [sys.executable, *program]),
         path=_quote(f"PATH={environ.get('PATH', '')}"),
     )
     set_now = sorted(name for name in environ if name.startswith(("MCP_OAUTH_", "OAUTH_")))
@@ -54,4 +58,4 @@ def _escape(text: str) -> str:
 
 def _quote(text: str) -> str:
     """As systemd.syntax(7) has it: double quotes, C escapes, and no specifiers."""
-    return '"' + _escape(text).replace("\\", "\\\\").replace('"', '\\"').replace("$", "$$") + '"'
+    return '"' + _escape(text).replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -30,6 +30,9 @@ class Admission:
         allowed = await self._is_allowed(identity)
         owns = self._users.owners == 0 and (with_setup_code or (allowed and self._is_first(identity)))
         if user is not None:
+            if allowed and (owns or user.role == "pending"):
+                # Who was renamed while waiting comes in under the new login, which is theirs now.
+                await self._users.pin_login(identity)
             if owns and await self._users.promote_to_owner(user.user_id, now):
                 return user.model_copy(update={"role": "owner"})
             if user.role == "pending" and allowed:

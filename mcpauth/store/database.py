@@ -154,8 +154,7 @@ class Database:
 async def _migrate(connection: aiosqlite.Connection, migrations: Path) -> None:
     """Apply every migration newer than ``user_version``, each in one transaction."""
     version = next(iter(await connection.execute_fetchall("pragma user_version")))[0]
-    for path in sorted(migrations.glob("*.sql")):
-        number = int(path.name[:4])
+    for number, path in _numbered(migrations):
         if number <= version:
             continue
         # executescript commits first, so the transaction is in the script.
@@ -166,3 +165,7 @@ async def _migrate(connection: aiosqlite.Connection, migrations: Path) -> None:
             await connection.rollback()
             raise
         version = number
+
+
+def _numbered(migrations: Path) -> list[tuple[int, Path]]:
+    return sorted((int(path.name[:4]), path) for path in migrations.glob("*.sql"))

@@ -145,9 +145,7 @@ class SearchIndex:
         with self._connection:
             self._connection.execute("begin")
             for document in documents:
-                found = self._connection.execute(
-                    PUT_FILE, {"path": document.path, **document.stamp._asdict()}
-                )
+                found = self._connection.execute(PUT_FILE, {"path": document.path, **document.stamp._asdict()})
                 folder, _, title = document.path.rpartition("/")
                 [row] = found.fetchall()
                 text = {"id": row[0], "title": title, "folder": folder, "body": document.body}
@@ -177,16 +175,12 @@ class SearchIndex:
         return found
 
     def _hits(self, sql: str, **values: str | int) -> list[Hit]:
-        return [
-            Hit(path, " ".join(snippet.split())) for path, snippet in self._connection.execute(sql, values)
-        ]
+        return [Hit(path, " ".join(snippet.split())) for path, snippet in self._connection.execute(sql, values)]
 
     @_noticing_damage()
     def size(self) -> int:
         """Bytes of the file."""
-        row = self._connection.execute(
-            "select page_count * page_size from pragma_page_count, pragma_page_size"
-        )
+        row = self._connection.execute("select page_count * page_size from pragma_page_count, pragma_page_size")
         return int(row.fetchone()[0])
 
     def close(self) -> None:

@@ -35,6 +35,12 @@ REFRESH_IDENTITY = """
      where provider = :provider and provider_id = :provider_id
 """
 
+PIN_LOGIN = """
+    update identities
+       set login = :login
+     where provider = :provider and provider_id = :provider_id
+"""
+
 FIND_LINKED = """
     select users.*
       from users join identities using (user_id)
@@ -194,6 +200,11 @@ class UserStore:
             identity.model_dump(),
         )
         return row is not None
+
+    async def pin_login(self, identity: Identity) -> None:
+        """From here on that login is this account's, and nobody's who takes it over."""
+        values = identity.model_dump()
+        await self._database.transact(lambda connection: connection.execute(PIN_LOGIN, values).rowcount)
 
     async def identities(self, user_id: str) -> list[Identity]:
         rows = await self._database.fetch_all(

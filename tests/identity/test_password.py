@@ -32,9 +32,7 @@ async def test_a_name_is_the_same_in_any_case(browser: Browser, owner: User) -> 
 
 
 @pytest.mark.parametrize("password", ["", "the password of nobody", PASSWORD + " ", " " + PASSWORD, PASSWORD.upper()])
-async def test_every_failure_looks_the_same(
-    browser: Browser, owner: User, services: Services, password: str
-) -> None:
+async def test_every_failure_looks_the_same(browser: Browser, owner: User, services: Services, password: str) -> None:
     """Unknown name, wrong password, somebody without a password: same status, same headers, same body."""
     identity = Identity(provider="github", provider_id="1", login="bob")
     await services.users.add("u2", "bob", "member", services.ambient.now(), identity=identity)

@@ -37,9 +37,7 @@ async def test_the_link_makes_the_owner_who_can_then_sign_in(browser: Browser, s
     assert await owners(services) == ["ada"]
     assert "You signed in as ada" in (await browser.get("/auth/oauth/signin")).text
     browser.cookies.clear()
-    assert "You are signed in" in (
-        await browser.sign_in(await browser.get("/auth/oauth/signin"), "ada", PASSWORD)
-    ).text
+    assert "You are signed in" in (await browser.sign_in(await browser.get("/auth/oauth/signin"), "ada", PASSWORD)).text
 
 
 async def test_the_code_leaves_the_address_bar_at_once(browser: Browser, services: Services) -> None:
@@ -91,7 +89,9 @@ async def test_attempts_are_limited(browser: Browser, other_browser: Browser, se
     assert (await open_link(other_browser, services)).status == 200
 
 
-async def test_a_form_without_the_code_makes_nobody(browser: Browser, other_browser: Browser, services: Services) -> None:
+async def test_a_form_without_the_code_makes_nobody(
+    browser: Browser, other_browser: Browser, services: Services
+) -> None:
     page = await open_link(browser, services)
     stolen = await other_browser.get("/auth/oauth/signin")
     token = dict(stolen.form("password").fields)["_xsrf"]

@@ -38,52 +38,50 @@ async def test_whoever_has_signed_in_is_asked_every_time(client, browser, owner,
     assert page.location.startswith("/auth/oauth/consent?request=")
 
 
-@pytest.mark.parametrize(
-    "uri",
-    [
-        "http://127.0.0.1:33418/callback",
-        "http://localhost:1/cb",
-        "http://[::1]:7/cb",
-        "https://chat.openai.com/oauth/callback",
-        "https://chatgpt.com/connector_platform_oauth_redirect",
-        "https://chatgpt.com/connector/oauth/abc",
-        "https://claude.ai/api/mcp/auth_callback",
-        "https://claude.com/api/mcp/auth_callback",
-        "https://vscode.dev/redirect",
-        "https://insiders.vscode.dev/redirect",
-    ],
-)
-async def test_without_pkce_a_trusted_address_is_told_by_a_redirect(client, browser, uri):
-    await client.register(redirect_uris=[uri])
-    page = await browser.request(client.authorization_url(**WITHOUT_PKCE), Accept="*/*")
-    assert page.status == 302
-    assert page.location.startswith(uri + "?")
-    assert answer(page) == {**PKCE_REQUIRED, "state": client.state, "iss": ORIGIN}
-    assert page.json == PKCE_REQUIRED
-    assert page.headers["Content-Type"] == "application/json"
+TRUSTED = [
+    "http://127.0.0.1:33418/callback",
+    "http://localhost:1/cb",
+    "http://[::1]:7/cb",
+    "https://chat.openai.com/oauth/callback",
+    "https://chatgpt.com/connector_platform_oauth_redirect",
+    "https://chatgpt.com/connector/oauth/abc",
+    "https://claude.ai/api/mcp/auth_callback",
+    "https://claude.com/api/mcp/auth_callback",
+    "https://vscode.dev/redirect",
+    "https://insiders.vscode.dev/redirect",
+]
 
 
-@pytest.mark.parametrize(
-    "change",
-    [WITHOUT_PKCE, {"response_type": "token"}, {"response_type": None}, {"resource": "https://other.example/mcp"}],
-)
-@pytest.mark.parametrize(
-    "uri",
-    [
-        STRANGER,
-        "https://claude.ai.stranger.example/api/mcp/auth_callback",
-        "https://localhost/cb",
-        "https://claude.ai/elsewhere",
-        "https://stranger.example/https://claude.ai/api/mcp/auth_callback",
-    ],
-)
-async def test_an_address_that_a_stranger_registered_gets_no_redirect(client, browser, owner, change, uri):
-    await client.register(redirect_uris=[uri])
-    for accept in ("*/*", "text/html"):
-        page = await browser.request(client.authorization_url(**change), Accept=accept)
-        assert page.status == 400
-        assert "Location" not in page.headers
-        assert "stranger" not in page.body
+async def test_without_pkce_a_trusted_address_is_told_by_a_redirect(client, browser):
+    for uri in TRUSTED:
+        await client.register(redirect_uris=[uri])
+        page = await browser.request(client.authorization_url(**WITHOUT_PKCE), Accept="*/*")
+        assert page.status == 302
+        assert page.location.startswith(uri + "?")
+        assert answer(page) == {**PKCE_REQUIRED, "state": client.state, "iss": ORIGIN}
+        assert page.json == PKCE_REQUIRED
+        assert page.headers["Content-Type"] == "application/json"
+
+
+CHANGES = [WITHOUT_PKCE, {"response_type": "token"}, {"response_type": None}, {"resource": "https://other.example/mcp"}]
+UNTRUSTED = [
+    STRANGER,
+    "https://claude.ai.stranger.example/api/mcp/auth_callback",
+    "https://localhost/cb",
+    "https://claude.ai/elsewhere",
+    "https://stranger.example/https://claude.ai/api/mcp/auth_callback",
+]
+
+
+async def test_an_address_that_a_stranger_registered_gets_no_redirect(client, browser, owner):
+    for uri in UNTRUSTED:
+        for change in CHANGES:
+            await client.register(redirect_uris=[uri])
+            for accept in ("*/*", "text/html"):
+                page = await browser.request(client.authorization_url(**change), Accept=accept)
+                assert page.status == 400
+                assert "Location" not in page.headers
+                assert "stranger" not in page.body
 
 
 async def test_the_refusal_is_json_or_a_page_with_the_same_facts(client, browser, at):
@@ -113,34 +111,34 @@ async def test_a_stranger_becomes_trusted_once_approved(client, browser, base_ur
     assert page.location.startswith(STRANGER)
 
 
-@pytest.mark.parametrize(
-    ("change", "error"),
-    [
-        (WITHOUT_PKCE, "invalid_request"),
-        ({"code_challenge": None}, "invalid_request"),
-        ({"code_challenge_method": None}, "invalid_request"),
-        ({"code_challenge_method": "plain"}, "invalid_request"),
-        ({"code_challenge_method": "s256"}, "invalid_request"),
-        ({"code_challenge": "short"}, "invalid_request"),
-        ({"code_challenge": "x" * 44}, "invalid_request"),
-        ({"code_challenge": "+" * 43}, "invalid_request"),
-        ({"response_type": None}, "invalid_request"),
-        ({"response_type": "token"}, "unsupported_response_type"),
-        ({"response_type": "code token"}, "unsupported_response_type"),
-        ({"resource": "https://other.example/mcp"}, "invalid_target"),
-        ({"response_type": ["code", "code"]}, "invalid_request"),
-        ({"scope": ["mcp", "mcp:read"]}, "invalid_request"),
-        ({"code_challenge_method": ["S256", "S256"]}, "invalid_request"),
-        ({"prompt": ["consent", "login"]}, "invalid_request"),
-    ],
-)
-async def test_every_error_goes_to_the_client_with_state_and_issuer(client, browser, at, change, error):
-    await client.register()
-    page = await browser.request(client.authorization_url(at.authorize, **change))
-    assert page.status == 302
-    assert page.location.startswith(client.redirect_uri + "?")
-    assert parameters(page) == {"error": error, "state": client.state, "iss": ORIGIN + at.issuer}
-    assert not browser.cookies
+ERRORS = [
+    (WITHOUT_PKCE, "invalid_request"),
+    ({"code_challenge": None}, "invalid_request"),
+    ({"code_challenge_method": None}, "invalid_request"),
+    ({"code_challenge_method": "plain"}, "invalid_request"),
+    ({"code_challenge_method": "s256"}, "invalid_request"),
+    ({"code_challenge": "short"}, "invalid_request"),
+    ({"code_challenge": "x" * 44}, "invalid_request"),
+    ({"code_challenge": "+" * 43}, "invalid_request"),
+    ({"response_type": None}, "invalid_request"),
+    ({"response_type": "token"}, "unsupported_response_type"),
+    ({"response_type": "code token"}, "unsupported_response_type"),
+    ({"resource": "https://other.example/mcp"}, "invalid_target"),
+    ({"response_type": ["code", "code"]}, "invalid_request"),
+    ({"scope": ["mcp", "mcp:read"]}, "invalid_request"),
+    ({"code_challenge_method": ["S256", "S256"]}, "invalid_request"),
+    ({"prompt": ["consent", "login"]}, "invalid_request"),
+]
+
+
+async def test_every_error_goes_to_the_client_with_state_and_issuer(client, browser, at):
+    for change, error in ERRORS:
+        await client.register()
+        page = await browser.request(client.authorization_url(at.authorize, **change))
+        assert page.status == 302
+        assert page.location.startswith(client.redirect_uri + "?")
+        assert parameters(page) == {"error": error, "state": client.state, "iss": ORIGIN + at.issuer}
+        assert not browser.cookies
 
 
 async def test_of_two_states_neither_is_believed(client, browser):
@@ -149,16 +147,17 @@ async def test_of_two_states_neither_is_believed(client, browser):
     assert parameters(page) == {"error": "invalid_request", "iss": ORIGIN}
 
 
-@pytest.mark.parametrize(
-    "state", ["a b+c/=&%20;#?", "ü€ 测试 😀", "\x01\x1f tab\t", "{\"json\": [1]}", "x" * 4000, "%%%", "state=1&iss=2"]
-)  # fmt: skip
-async def test_state_comes_back_byte_for_byte(client, browser, owner, state):
-    await client.register()
-    client.state = state
-    refused = await browser.request(client.authorization_url(**WITHOUT_PKCE))
-    assert answer(refused)["state"] == state
-    allowed = await browser.decide(await client.consent_page(browser, "ada", PASSWORD))
-    assert answer(allowed)["state"] == state
+STATES = ["a b+c/=&%20;#?", "ü€ 测试 😀", "\x01\x1f tab\t", '{"json": [1]}', "x" * 4000, "%%%", "state=1&iss=2"]
+
+
+async def test_state_comes_back_byte_for_byte(client, browser, owner):
+    for state in STATES:
+        await client.register()
+        client.state = state
+        refused = await browser.request(client.authorization_url(**WITHOUT_PKCE))
+        assert answer(refused)["state"] == state
+        allowed = await browser.decide(await client.consent_page(browser, "ada", PASSWORD))
+        assert answer(allowed)["state"] == state
 
 
 async def test_without_a_state_none_comes_back(client, browser, owner):
@@ -168,30 +167,28 @@ async def test_without_a_state_none_comes_back(client, browser, owner):
     assert set(answer(page)) == {"code", "iss"}
 
 
-@pytest.mark.parametrize(
-    "redirect_uri", ["https://evil.example/", "http://127.0.0.1:33418/other", "javascript:alert(1)"]
-)
-async def test_an_unknown_address_is_never_redirected_to(client, browser, owner, at, redirect_uri):
-    await client.register()
-    await browser.sign_in(await browser.get("/auth/oauth/signin"), "ada", PASSWORD)
-    page = await browser.request(client.authorization_url(at.authorize, redirect_uri=redirect_uri), Accept="*/*")
-    assert page.status == 400
-    assert page.json["error"] == "invalid_request"
-    assert "Location" not in page.headers
-    assert redirect_uri not in page.body
+async def test_an_unknown_address_is_never_redirected_to(client, browser, owner, at):
+    for redirect_uri in ["https://evil.example/", "http://127.0.0.1:33418/other", "javascript:alert(1)"]:
+        await client.register()
+        await browser.sign_in(await browser.get("/auth/oauth/signin"), "ada", PASSWORD)
+        page = await browser.request(client.authorization_url(at.authorize, redirect_uri=redirect_uri), Accept="*/*")
+        assert page.status == 400
+        assert page.json["error"] == "invalid_request"
+        assert "Location" not in page.headers
+        assert redirect_uri not in page.body
 
 
-@pytest.mark.parametrize("change", [{"client_id": "mcp_client_1_nobody"}, {"client_id": None}, {"client_id": ""}])
-async def test_an_unknown_client_is_a_page(client, browser, at, change):
-    await client.register()
-    url = client.authorization_url(at.authorize, **change)
-    page = await browser.request(url)
-    assert page.status == 400
-    assert page.headers["Content-Type"].startswith("text/html")
-    assert "This program is not known here" in page.text
-    assert "invalid_client" in page.text
-    assert "Location" not in page.headers
-    assert (await browser.request(url, Accept="*/*")).json["error"] == "invalid_client"
+async def test_an_unknown_client_is_a_page(client, browser, at):
+    for change in [{"client_id": "mcp_client_1_nobody"}, {"client_id": None}, {"client_id": ""}]:
+        await client.register()
+        url = client.authorization_url(at.authorize, **change)
+        page = await browser.request(url)
+        assert page.status == 400
+        assert page.headers["Content-Type"].startswith("text/html")
+        assert "This program is not known here" in page.text
+        assert "invalid_client" in page.text
+        assert "Location" not in page.headers
+        assert (await browser.request(url, Accept="*/*")).json["error"] == "invalid_client"
 
 
 @pytest.mark.parametrize("name", ["client_id", "redirect_uri"])

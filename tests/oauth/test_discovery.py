@@ -71,72 +71,72 @@ async def test_a_backend_that_is_not_there_has_no_document(client):
     assert reply.error == "not_found"
 
 
-@pytest.mark.parametrize("path", DOCUMENTS)
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_a_document_is_for_every_origin_and_for_five_minutes(client, path, method):
-    reply = await client.fetch(path, method, Origin="https://claude.ai", Accept="text/html")
-    assert reply.status == 200
-    assert reply.headers["Content-Type"] == "application/json"
-    assert reply.headers["Access-Control-Allow-Origin"] == "*"
-    assert reply.headers["Cache-Control"] == "public, max-age=300"
-    assert bool(reply.body) == (method == "GET")
+async def test_a_document_is_for_every_origin_and_for_five_minutes(client):
+    for method in ["GET", "HEAD"]:
+        for path in DOCUMENTS:
+            reply = await client.fetch(path, method, Origin="https://claude.ai", Accept="text/html")
+            assert reply.status == 200
+            assert reply.headers["Content-Type"] == "application/json"
+            assert reply.headers["Access-Control-Allow-Origin"] == "*"
+            assert reply.headers["Cache-Control"] == "public, max-age=300"
+            assert bool(reply.body) == (method == "GET")
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        *DOCUMENTS,
-        *NO_DOCUMENTS,
-        "/jwks",
-        ROOT.register,
-        SEED.register,
-        ROOT.token,
-        SEED.token,
-        ROOT.revoke,
-        SEED.revoke,
-    ],
-)
-async def test_a_preflight_is_answered(client, path):
-    asked = "authorization, x-something-new"
-    reply = await client.fetch(path, "OPTIONS", Origin="https://a.example", Access_Control_Request_Headers=asked)
-    assert reply.status == 204
-    assert reply.headers["Access-Control-Allow-Origin"] == "*"
-    assert reply.headers["Access-Control-Allow-Headers"] == asked
-    method = "POST" if path in (*ROOT, *SEED) and "authorization-server" not in path else "GET"
-    assert method in reply.headers["Access-Control-Allow-Methods"].split(", ")
+PREFLIGHTED = [
+    *DOCUMENTS,
+    *NO_DOCUMENTS,
+    "/jwks",
+    ROOT.register,
+    SEED.register,
+    ROOT.token,
+    SEED.token,
+    ROOT.revoke,
+    SEED.revoke,
+]
 
 
-@pytest.mark.parametrize("path", [ROOT.register, SEED.register, ROOT.token, SEED.token, ROOT.revoke, SEED.revoke])
-async def test_a_refusal_can_be_read_from_any_origin_too(client, path):
-    reply = await client.fetch(path, "POST", {"nothing": 1}, Origin="https://a.example")
-    assert reply.status in (400, 401)
-    assert reply.headers["Access-Control-Allow-Origin"] == "*"
+async def test_a_preflight_is_answered(client):
+    for path in PREFLIGHTED:
+        asked = "authorization, x-something-new"
+        reply = await client.fetch(path, "OPTIONS", Origin="https://a.example", Access_Control_Request_Headers=asked)
+        assert reply.status == 204
+        assert reply.headers["Access-Control-Allow-Origin"] == "*"
+        assert reply.headers["Access-Control-Allow-Headers"] == asked
+        method = "POST" if path in (*ROOT, *SEED) and "authorization-server" not in path else "GET"
+        assert method in reply.headers["Access-Control-Allow-Methods"].split(", ")
 
 
-@pytest.mark.parametrize("path", [ROOT.authorize, SEED.authorize, "/auth/oauth/signin", "/auth/oauth/consent", "/"])
-async def test_pages_have_no_cors(client, path):
-    for method in ("GET", "OPTIONS"):
-        reply = await client.fetch(path, method, Origin="https://claude.ai", Access_Control_Request_Method="POST")
-        assert "Access-Control-Allow-Origin" not in reply.headers
+async def test_a_refusal_can_be_read_from_any_origin_too(client):
+    for path in [ROOT.register, SEED.register, ROOT.token, SEED.token, ROOT.revoke, SEED.revoke]:
+        reply = await client.fetch(path, "POST", {"nothing": 1}, Origin="https://a.example")
+        assert reply.status in (400, 401)
+        assert reply.headers["Access-Control-Allow-Origin"] == "*"
 
 
-@pytest.mark.parametrize("path", NO_DOCUMENTS)
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-async def test_openid_configuration_is_a_clean_404(client, path, method):
-    reply = await client.fetch(path, method, Accept="text/html")
-    assert reply.status == 404
-    assert reply.headers["Content-Type"] == "application/json"
-    assert reply.headers["Access-Control-Allow-Origin"] == "*"
-    if method == "GET":
-        assert reply.error == "not_found"
+async def test_pages_have_no_cors(client):
+    for path in [ROOT.authorize, SEED.authorize, "/auth/oauth/signin", "/auth/oauth/consent", "/"]:
+        for method in ("GET", "OPTIONS"):
+            reply = await client.fetch(path, method, Origin="https://claude.ai", Access_Control_Request_Method="POST")
+            assert "Access-Control-Allow-Origin" not in reply.headers
 
 
-@pytest.mark.parametrize("path", [*DOCUMENTS, "/jwks", "/.well-known/jwks.json", "/auth/oauth/health"])
-async def test_a_document_cannot_be_posted_to(client, path):
-    reply = await client.fetch(path, "POST", {})
-    assert reply.status == 405
-    assert reply.error == "method_not_allowed"
-    assert "GET" in reply.headers["Allow"]
+async def test_openid_configuration_is_a_clean_404(client):
+    for method in ["GET", "HEAD"]:
+        for path in NO_DOCUMENTS:
+            reply = await client.fetch(path, method, Accept="text/html")
+            assert reply.status == 404
+            assert reply.headers["Content-Type"] == "application/json"
+            assert reply.headers["Access-Control-Allow-Origin"] == "*"
+            if method == "GET":
+                assert reply.error == "not_found"
+
+
+async def test_a_document_cannot_be_posted_to(client):
+    for path in [*DOCUMENTS, "/jwks", "/.well-known/jwks.json", "/auth/oauth/health"]:
+        reply = await client.fetch(path, "POST", {})
+        assert reply.status == 405
+        assert reply.error == "method_not_allowed"
+        assert "GET" in reply.headers["Allow"]
 
 
 JSON_ROUTES = [
@@ -154,11 +154,11 @@ JSON_ROUTES = [
 ]
 
 
-@pytest.mark.parametrize(("method", "path"), JSON_ROUTES)
-async def test_no_json_route_answers_html_or_redirects(client, method, path):
-    body = "x=y" if method in ("POST", "PUT") else None
-    reply = await client.fetch(path, method, body, Accept="text/html,application/xhtml+xml")
-    assert reply.headers["Content-Type"] == "application/json"
-    assert not 300 <= reply.status < 400
-    assert "Location" not in reply.headers
-    assert isinstance(reply.json, dict)
+async def test_no_json_route_answers_html_or_redirects(client):
+    for method, path in JSON_ROUTES:
+        body = "x=y" if method in ("POST", "PUT") else None
+        reply = await client.fetch(path, method, body, Accept="text/html,application/xhtml+xml")
+        assert reply.headers["Content-Type"] == "application/json"
+        assert not 300 <= reply.status < 400
+        assert "Location" not in reply.headers
+        assert isinstance(reply.json, dict)

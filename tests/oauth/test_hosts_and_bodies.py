@@ -31,10 +31,10 @@ async def test_another_host_is_not_served(client, caplog, path, headers):
     assert "MCP_OAUTH_PUBLIC_URL" in refused[0].fields["hint"]
 
 
-@pytest.mark.parametrize("path", [ROOT.token, SEED.register, "/auth/oauth/consent", "/auth/oauth/signin", "/mcp"])
-async def test_another_host_cannot_be_posted_to(client, path):
-    reply = await client.fetch(path, "POST", "a=b", Host="evil.example")
-    assert reply.status == 421
+async def test_another_host_cannot_be_posted_to(client):
+    for path in [ROOT.token, SEED.register, "/auth/oauth/consent", "/auth/oauth/signin", "/mcp"]:
+        reply = await client.fetch(path, "POST", "a=b", Host="evil.example")
+        assert reply.status == 421
 
 
 @pytest.mark.parametrize("path", ["/.well-known/oauth-authorization-server", "/auth/oauth/health"])
@@ -52,15 +52,24 @@ async def test_a_foreign_host_on_the_page_is_told_in_words(client):
     assert b"evil.example" not in reply.body
 
 
-@pytest.mark.parametrize(
-    "path",
-    [*ROOT[3:], *SEED[3:], "/auth/oauth/consent", "/auth/oauth/signin", "/setup", "/authorize", "/nothing",
-     "/mcp/.well-known/oauth-authorization-server", "/mcp/no/such/path"],
-)  # fmt: skip
-async def test_a_body_over_64_kib_is_refused(client, path):
-    reply = await client.fetch(path, "POST", b"x" * (LIMIT + 1))
-    assert reply.status == 413
-    assert reply.error == "invalid_request"
+LIMITED = [
+    *ROOT[3:],
+    *SEED[3:],
+    "/auth/oauth/consent",
+    "/auth/oauth/signin",
+    "/setup",
+    "/authorize",
+    "/nothing",
+    "/mcp/.well-known/oauth-authorization-server",
+    "/mcp/no/such/path",
+]
+
+
+async def test_a_body_over_64_kib_is_refused(client):
+    for path in LIMITED:
+        reply = await client.fetch(path, "POST", b"x" * (LIMIT + 1))
+        assert reply.status == 413
+        assert reply.error == "invalid_request"
 
 
 async def test_a_body_of_unknown_length_is_counted(client, base_url):

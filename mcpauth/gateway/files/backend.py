@@ -34,9 +34,7 @@ _EMPTY = raw({})
 
 
 class FilesBackend:
-    def __init__(
-        self, name: str, root: Path, *, write: bool, index: Path, data_dir: Path, ambient: Ambient
-    ) -> None:
+    def __init__(self, name: str, root: Path, *, write: bool, index: Path, data_dir: Path, ambient: Ambient) -> None:
         """``index`` is the search index's file; ``data_dir`` is never served, but ``files`` in it."""
         self.name = name
         self._root = Root(root, data_dir, uri=f"files://{name}/")

@@ -207,17 +207,13 @@ def _refusal(error: OSError, parts: Parts, kind: str) -> Refused:
     path = "/".join(parts)
     match error.errno:
         case errno.ENOENT if kind == "directory":
-            return Refused(
-                f"no such directory: {path}; use list_directory without a path to see what there is"
-            )
+            return Refused(f"no such directory: {path}; use list_directory without a path to see what there is")
         case errno.ENOENT | errno.ENAMETOOLONG:
             return Refused(_missing(parts))
         case errno.ELOOP | errno.EMLINK:
             return Refused(f"{path} is a link, and links are not followed")
         case errno.ENOTDIR:
-            return Refused(
-                f"{path} is not a directory (a file is read with read_file; links are not followed)"
-            )
+            return Refused(f"{path} is not a directory (a file is read with read_file; links are not followed)")
         case errno.EACCES | errno.EPERM:
             return Refused(f"{path} may not be opened by the server")
         case errno.ENXIO:

@@ -40,9 +40,9 @@ class ReadFile(Struct):
             "To go on with a long file, pass the offset that the last answer named.",
         ),
     ] = 0
-    limit: Annotated[
-        int, Meta(ge=1, description=f"Most bytes of text to give at once; at most {MAX_TEXT}.")
-    ] = DEFAULT_PAGE
+    limit: Annotated[int, Meta(ge=1, description=f"Most bytes of text to give at once; at most {MAX_TEXT}.")] = (
+        DEFAULT_PAGE
+    )
 
 
 class SearchFiles(Struct):
@@ -62,9 +62,7 @@ class Fetch(Struct):
 
 class WriteFile(Struct):
     path: FilePath
-    content: Annotated[
-        str, Meta(description="The whole new text of the file. What it held before is replaced.")
-    ]
+    content: Annotated[str, Meta(description="The whole new text of the file. What it held before is replaced.")]
 
 
 class Entry(Struct, omit_defaults=True):

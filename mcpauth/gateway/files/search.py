@@ -63,9 +63,7 @@ class Search:
             hits = await self._run(self._hits, query, limit)
         if self._scanned_at < self._ambient.instant() - REFRESH_AGE:
             self._refreshed()
-        return Found(
-            hits, "" if complete else f"{self._done} of {self._total or 'many'} files are indexed so far"
-        )
+        return Found(hits, "" if complete else f"{self._done} of {self._total or 'many'} files are indexed so far")
 
     async def changed(self, parts: Parts) -> None:
         """The file was written by us: it is found at once."""
@@ -176,9 +174,7 @@ class Search:
                     yield prefix + name, (stat.st_mtime_ns, stat.st_size, stat.st_ino)
                     left -= 1
             if left <= 0:
-                logger.warning(
-                    "search_index_limited", extra=log.fields(backend=self._backend, files=MAX_FILES)
-                )
+                logger.warning("search_index_limited", extra=log.fields(backend=self._backend, files=MAX_FILES))
                 return
 
     def _take(self, paths: Iterable[str]) -> None:

@@ -164,8 +164,7 @@ class Tools:
     async def _find(self, arguments: SearchFiles) -> ToolResult:
         found = await self._search.find(arguments.query, MAX_RESULTS)
         results = [
-            Result(hit.path, hit.path.rpartition("/")[2], self._url(hit.path), hit.snippet)
-            for hit in found.hits
+            Result(hit.path, hit.path.rpartition("/")[2], self._url(hit.path), hit.snippet) for hit in found.hits
         ]
         note = f"{found.missing}; search again in a moment for the rest" if found.missing else None
         return _structured(Results(results, note))

@@ -16,9 +16,7 @@ def write(root: Root, parts: Parts, data: bytes, *, unique: str) -> bool:
     ``unique`` makes the temporary name; a dotfile, so that it is never served.
     """
     if len(data) > MAX_WRITE:
-        raise Refused(
-            f"the text is too long: {len(data)} bytes of at most {MAX_WRITE}; split it into several files"
-        )
+        raise Refused(f"the text is too long: {len(data)} bytes of at most {MAX_WRITE}; split it into several files")
     parent = root.parent(parts, make=True)
     try:
         return _replace(parent, parts, data, f".mcpauth-{unique}.tmp")

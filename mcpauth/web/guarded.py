@@ -1,0 +1,197 @@
+"""In front of every MCP request: bearer, Origin, headers, size, in this order; the body is kept only after that."""
+
+import asyncio
+import sys
+from asyncio import Future
+from typing import Any
+
+from tornado import web
+
+from ..errors import (
+    GatewayError,
+    InsufficientScope,
+    InvalidMessage,
+    InvalidToken,
+    OAuthError,
+    PageError,
+    ParseError,
+    UnknownBackend,
+    UnknownSession,
+)
+from ..gateway import frames
+from ..gateway.gateway import Gateway
+from .base import JSONHandler
+from .gate import Gate
+
+TOO_LONG = f"a message may have {frames.LIMIT // 1024**2} MiB at most"
+# What a client whose message is too long may still send before it reads why.
+LINGER = 2.0
+
+STATUS: dict[type[GatewayError], int] = {
+    InvalidMessage: 400,
+    ParseError: 400,
+    UnknownSession: 404,
+    UnknownBackend: 404,
+}
+
+
+class _Refusal(Exception):
+    """A status, and a JSON-RPC error that says why."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status, self.message = status, message
+
+
+@web.stream_request_body
+class GuardedHandler(JSONHandler):
+    """Judges a request by its headers, before there is a body, and keeps none of what it refuses.
+
+    A refusal is sent at once, but finished only when the body has come: Tornado closes the connection of a
+    request that is finished earlier, and a client that is still sending may never see why.
+    """
+
+    SUPPORTED_METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
+
+    def initialize(self, gateway: Gateway, gate: Gate) -> None:
+        self._gateway, self._gate = gateway, gate
+        self._backend: str | None = None
+        self._allowed_origin: str | None = None
+        self._body: list[bytes] = []
+        self._size = 0
+        self._reading = False
+        self._refused = False
+        self._ending: asyncio.TimerHandle | None = None
+
+    def set_default_headers(self) -> None:
+        super().set_default_headers()
+        # Called for the first time by the constructor, and again when an error clears what was set.
+        origin: str | None = getattr(self, "_allowed_origin", None)
+        if origin is not None:
+            self.set_header("Access-Control-Allow-Origin", origin)
+            self.set_header("Access-Control-Expose-Headers", "WWW-Authenticate, Mcp-Session-Id")
+            self.set_header("Vary", "Origin")
+
+    async def prepare(self) -> None:
+        self._reading = True
+        self._backend = self.path_kwargs.get("backend")
+        connection: Any = self.request.connection
+        # Counted here, and refused by an answer, not by a closed connection.
+        connection.set_max_body_size(sys.maxsize)
+        try:
+            super().prepare()
+            await self._judge()
+        except (OAuthError, PageError, _Refusal) as refusal:
+            self._refuse_early(refusal)
+
+    async def _judge(self) -> None:
+        """Raises what stands against the request."""
+        origin = self.request.headers.get("Origin")
+        if origin is not None and self._gate.allows_everybody(origin):
+            self._allow(origin)
+        if self.request.method != "OPTIONS":
+            self._principal = self._gate.admit(self.request, self._backend)
+            if origin is not None and await self._gate.allows(origin, self._principal):
+                self._allow(origin)
+        if origin is not None and self._allowed_origin is None:
+            raise _Refusal(403, "requests from pages of this Origin are not allowed")
+        if self.request.method == "POST":
+            kind = self.request.headers.get("Content-Type", "").split(";")[0].strip().lower()
+            if kind != "application/json":
+                raise _Refusal(415, "Content-Type must be application/json")
+            if self._declared_size > frames.LIMIT:
+                raise _Refusal(413, TOO_LONG)
+
+    @property
+    def _declared_size(self) -> int:
+        length = self.request.headers.get("Content-Length", "")
+        return int(length) if length.isdecimal() else 0
+
+    def _allow(self, origin: str) -> None:
+        self._allowed_origin = origin
+        self.set_default_headers()
+
+    def data_received(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        if not self._refused:
+            self._body.append(chunk)
+            if self._size > frames.LIMIT:
+                self._refuse_early(_Refusal(413, TOO_LONG))
+        elif self._size > frames.LIMIT:
+            self._linger()
+
+    def is_refused(self) -> bool:
+        """First of all in every method: whether the request has its answer already."""
+        self._reading = False
+        if self._refused:
+            self._end()
+        return self._refused
+
+    def take_body(self) -> bytes:
+        body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
+        self._body.clear()
+        return body
+
+    def options(self, *args: str, **kwargs: str) -> None:
+        if not self.is_refused():
+            self.cors = self._allowed_origin is not None
+            super().options(*args, **kwargs)
+
+    def finish(self, chunk: str | bytes | dict[str, Any] | None = None) -> "Future[None]":
+        if not self._reading:
+            return super().finish(chunk)
+        if chunk is not None:
+            self.set_header("Content-Length", str(len(chunk)))
+            self.write(chunk)
+        return self.flush()
+
+    # Refusals.
+
+    def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
+        if not isinstance(value, _Refusal):
+            super().log_exception(typ, value, tb)
+
+    def write_error(self, status_code: int, **kwargs: Any) -> None:
+        error = kwargs.get("exc_info", (None, None, None))[1]
+        if isinstance(error, _Refusal):
+            self.refuse(error.status, error.message)
+            return
+        if isinstance(error, InvalidToken | InsufficientScope):
+            self.set_header("WWW-Authenticate", self._gate.challenge(self.request, error, self._backend))
+        super().write_error(status_code, **kwargs)
+
+    def write_message(self, status: int, message: bytes) -> None:
+        self.set_status(status)
+        self.set_header("Content-Type", "application/json")
+        self.finish(message)
+
+    def refuse(self, status: int, message: str) -> None:
+        self.write_message(status, _error(message))
+
+    def refuse_with(self, error: GatewayError) -> None:
+        self.write_message(STATUS.get(type(error), 400), frames.encode(frames.failure(None, error)))
+
+    def _refuse_early(self, refusal: Exception) -> None:
+        self._refused = True
+        self._body.clear()
+        if max(self._declared_size, self._size) > frames.LIMIT:
+            self._linger()
+        self.log_exception(type(refusal), refusal, None)
+        self.write_error(500, exc_info=(type(refusal), refusal, None))
+
+    def _linger(self) -> None:
+        """A body that is too long is not read to its end: the connection is closed, a little later."""
+        if self._ending is None:
+            self.set_header("Connection", "close")
+            self._ending = asyncio.get_running_loop().call_later(LINGER, self._end)
+
+    def _end(self) -> None:
+        self._reading = False
+        if self._ending is not None:
+            self._ending.cancel()
+        if not self._finished:
+            self.finish()
+
+
+def _error(message: str) -> bytes:
+    return frames.encode(frames.failure(None, InvalidMessage(message)))

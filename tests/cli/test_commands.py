@@ -1,0 +1,235 @@
+"""Every command, with a server running and without one, as JSON and for a person."""
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from mcpauth import __version__
+from tests.cli.conftest import Done, Run, browser_at, connect
+from tests.conftest import PASSWORD
+from tests.live import LiveServer
+
+pytestmark = pytest.mark.gen_test(timeout=120)
+
+AddOwner = Callable[[], Awaitable[Done]]
+
+ISO = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
+
+
+class Either:
+    """A folder in which a server runs, or not."""
+
+    def __init__(self, command: Run, server: LiveServer) -> None:
+        self.command, self.server = command, server
+
+    async def __call__(self, *arguments: str, typed: str = "") -> Done:
+        settings = {} if self.server.process else {"MCP_OAUTH_PORT": str(self.server.port)}
+        return await self.command(*arguments, typed=typed, **settings)
+
+
+@pytest.fixture(params=[True, False], ids=["running", "not running"])
+def either(request: pytest.FixtureRequest, command: Run, io_loop: object, tmp_path: Path) -> object:
+    server = LiveServer(tmp_path)
+    if request.param:
+        io_loop.run_sync(server.start)  # type: ignore[attr-defined]
+    yield Either(command, server)
+    if request.param:
+        assert io_loop.run_sync(server.stop) == 0  # type: ignore[attr-defined]
+
+
+async def test_config_prints_the_shape_of_the_manual(either: Either) -> None:
+    expected = {
+        "providers": {
+            "available": ["password"],
+            "trusted": ["password"],
+            "redirectUri": f"{either.server.origin}/auth/oauth/callback",
+        },
+        "tokens": {"accessTokenExpiry": 3600, "refreshTokenExpiry": 2592000, "algorithm": "HS256"},
+        "sessions": {"timeout": 86400, "maxPerUser": 5, "autoCreateUsers": True},
+        "http": {"basePath": "/auth/oauth", "secureCookies": False, "sameSitePolicy": "lax"},
+    }
+    shown, as_json = await either("config"), await either("config", "--json")
+    assert shown.json == as_json.json == expected
+    assert "\n" not in as_json.printed.strip()
+
+
+async def test_looking_makes_nothing(command: Run, tmp_path: Path) -> None:
+    for arguments in (("config",), ("status",), ("status", "--json"), ("--version",), ("--help",), ("systemd",)):
+        await command(*arguments)
+    assert await asyncio.to_thread(lambda: list(tmp_path.iterdir())) == []
+
+
+async def test_status_says_how_it_is(either: Either, add_owner: AddOwner) -> None:
+    running = either.server.process is not None
+    await add_owner()
+    shown, as_json = await either("status"), await either("status", "--json")
+    assert shown.status == as_json.status == (0 if running else 1)
+    lines = shown.printed.splitlines()
+    assert lines[0] == f"mcpauth {__version__}  {'running' if running else 'not running'}"
+    assert "  users       1 owner, 0 members" in lines
+    assert "  sign-in     Password" in lines
+    found = as_json._replace(status=0).json
+    assert found["version"] == __version__
+    assert found["mcpUrl"] == f"{either.server.origin}/mcp"
+    assert found["users"] == {"owner": 1, "member": 0, "pending": 0}
+    assert found["ownerNeeded"] is False
+    assert [one["name"] for one in found["servers"]] == ["files"]
+
+
+async def test_status_without_anything_is_a_problem_found(command: Run) -> None:
+    done = await command("status")
+    assert done.status == 1
+    assert "no server is running" in done.said
+
+
+async def test_users_come_change_and_go(either: Either, add_owner: AddOwner) -> None:
+    assert (await either("user", "list")).printed == "There are no users yet.\n"
+    assert (await either("user", "list", "--json")).json == []
+    assert (await add_owner()).printed == "Added ada (owner).\n"
+    bob = await either("user", "add", "bob", "--json", "--password-stdin", typed=PASSWORD)
+    assert bob.json == {"name": "bob", "role": "member", "user_id": bob.json["user_id"]}
+    assert "there is a user bob already" in (
+        await either("user", "add", "BOB", "--password-stdin", typed=PASSWORD)
+    ).said
+
+    assert (await either("user", "role", "bob", "pending")).printed == "bob is now pending.\n"
+    assert (await either("user", "approve", "bob")).printed == "bob may sign in now.\n"
+    assert (await either("user", "approve", "bob")).status == 1
+    assert (await either("user", "password", "bob", "--password-stdin", typed="another one, quite long")).status == 0
+    rows = (await either("user", "list", "--json")).json
+    assert [(row["name"], row["role"], row["signs_in_with"]) for row in rows] == [
+        ("ada", "owner", ["password"]),
+        ("bob", "member", ["password"]),
+    ]
+    assert all(ISO.fullmatch(row["created_at"]) for row in rows)
+    shown = (await either("user", "list")).printed.splitlines()
+    assert shown[0].split() == ["NAME", "ROLE", "SIGNS", "IN", "WITH", "SESSIONS", "CREATED", "AT"]
+    assert shown[1].split()[:2] == ["ada", "owner"]
+
+    for arguments in (("user", "remove", "ada"), ("user", "role", "ada", "member"), ("user", "role", "ada", "pending")):
+        done = await either(*arguments)
+        assert done.status == 1
+        assert "ada is the last owner" in done.said
+    assert (await either("user", "role", "bob", "owner", "--json")).json["role"] == "owner"
+    assert (await either("user", "remove", "ada")).printed == "Removed ada.\n"
+    assert "there is no user ada (users: bob)" in (await either("user", "remove", "ada")).said
+
+
+async def test_clients_come_and_go(either: Either) -> None:
+    assert "There are no clients yet" in (await either("client", "list")).printed
+    redirect = ("--redirect-uri", "https://client.example/cb")
+    public = (await either("client", "add", "--name", "Phone", *redirect, "--public", "--json")).json
+    assert set(public) == {"client_id"}
+    shown = (await either("client", "add", "--name", "Desk\x1b[31m", *redirect)).printed
+    assert re.search(r"^client_secret  [0-9a-f]{64}$", shown, re.MULTILINE)
+    assert "only this once" in shown
+    rows = (await either("client", "list", "--json")).json
+    assert {row["kind"] for row in rows} == {"public", "confidential"}
+    assert {row["registered"] for row in rows} == {"by the owner"}
+    assert "\x1b" not in (await either("client", "list")).printed
+    for row in rows:
+        assert (await either("client", "remove", row["client_id"])).status == 0
+    assert "there is no client" in (await either("client", "remove", public["client_id"])).said
+    refused = await either("client", "add", "--name", "x", "--redirect-uri", "javascript:alert(1)")
+    assert refused.status == 1
+    assert "redirect_uris[0]" in refused.said
+
+
+async def test_a_session_that_is_ended_gets_401_on_its_next_request(
+    tmp_path: Path, command: Run, add_owner: AddOwner
+) -> None:
+    async with LiveServer(tmp_path) as server:
+        await add_owner()
+        client, other = await connect(server), await connect(server)
+        browser = browser_at(server)
+        await browser.sign_in(await browser.get("/auth/oauth/signin"), "ada", PASSWORD)
+        rows = (await command("session", "list", "--json")).json
+        assert {row["of"] for row in rows} == {"Test client", "a browser"}
+        session_id = next(row["session_id"] for row in rows if row["client_id"] == client.client_id)
+        assert session_id in (await command("session", "list", "--user", "ada")).printed
+
+        assert (await client.initialize()).status == 200
+        assert (await command("session", "end", session_id)).printed == "Ended 1.\n"
+        assert (await client.initialize()).status == 401
+        assert (await client.refresh()).error == "invalid_grant"
+        assert (await other.initialize()).status == 200
+        assert (await command("session", "end", session_id)).status == 1
+
+        assert (await command("session", "end", "--client", other.client_id, "--json")).json == {"ended": 1}
+        assert (await other.initialize()).status == 401
+        assert "You signed in as ada" in (await browser.get("/auth/oauth/signin")).text
+        assert (await command("session", "end", "--user", "ada")).status == 0
+        assert "You signed in as ada" not in (await browser.get("/auth/oauth/signin")).text
+        assert (await command("session", "list")).printed == "Nobody is signed in.\n"
+        assert (await command("session", "end", "--all")).printed == "Ended 0.\n"
+
+
+async def test_what_takes_access_away_takes_effect_at_once(
+    tmp_path: Path, command: Run, add_owner: AddOwner
+) -> None:
+    async with LiveServer(tmp_path) as server:
+        await add_owner()
+        client = await connect(server)
+        assert (await command("client", "remove", client.client_id)).status == 0
+        assert (await client.initialize()).status == 401
+        client = await connect(server)
+        await command("user", "add", "bob", "--owner", "--password-stdin", typed=PASSWORD)
+        assert (await command("user", "remove", "ada")).status == 0
+        assert (await client.initialize()).status == 401
+
+
+async def test_the_first_owner_is_made_without_a_browser_and_signs_in(
+    tmp_path: Path, command: Run, add_owner: AddOwner
+) -> None:
+    assert (await add_owner()).status == 0
+    async with LiveServer(tmp_path) as server:
+        assert not server.setup_link
+        browser = browser_at(server)
+        assert (await browser.get("/setup")).status == 404
+        page = await browser.sign_in(await browser.get("/auth/oauth/signin"), "ada", PASSWORD)
+        assert "You signed in as ada" in page.text
+        forgotten = await command("user", "password", "ada", "--password-stdin", typed="a new one, quite long")
+        assert forgotten.status == 0
+        assert "You signed in as ada" not in (await browser.get("/auth/oauth/signin")).text
+        page = await browser.sign_in(await browser.get("/auth/oauth/signin"), "ada", "a new one, quite long")
+        assert "You signed in as ada" in page.text
+
+
+async def test_a_password_comes_from_a_pipe_or_a_person_and_has_to_be_one(command: Run) -> None:
+    short = await command("user", "add", "ada", "--owner", "--password-stdin", typed="short")
+    assert short.status == 1
+    assert "at least 12 characters" in short.said
+    assert "--password-stdin" in (await command("user", "add", "ada", "--owner", typed=PASSWORD)).said
+    assert (await command("user", "list", "--json")).json == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("sesame",),
+        ("user",),
+        ("user", "sesame"),
+        ("user", "add"),
+        ("user", "role", "ada", "king"),
+        ("user", "list", "--sesame"),
+        ("client", "add", "--name", "x"),
+        ("session", "end"),
+        ("session", "end", "x", "--all"),
+        ("session", "end", "--user", "ada", "--client", "x"),
+        ("config", "sesame"),
+    ],
+)
+async def test_wrong_usage_is_2(command: Run, arguments: tuple[str, ...]) -> None:
+    done = await command(*arguments)
+    assert done.status == 2
+    assert "usage: " in done.said
+    assert done.printed == ""
+
+
+async def test_wrong_settings_are_2_for_a_command_too(command: Run) -> None:
+    done = await command("user", "list", MCP_OAUTH_PROT="1")
+    assert done.status == 2
+    assert "did you mean MCP_OAUTH_PORT?" in done.said
