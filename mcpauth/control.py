@@ -28,6 +28,9 @@ class ControlServer:
         self._server: asyncio.Server | None = None
 
     async def start(self) -> None:
+        if not hasattr(asyncio, "start_unix_server"):
+            logger.warning("control_unavailable", extra=log.fields(reason="there are no Unix sockets on this system"))
+            return
         self._path.unlink(missing_ok=True)
         listener = socket.socket(socket.AF_UNIX)
         # Relative to its folder: the path of a socket must be shorter than many home folders' are.

@@ -12,6 +12,9 @@ from ..oauth import redirect_uri, scope
 from ..oauth.authorization import Authorization, ConsentQuestion
 from .sign_in import SignInSteps
 
+# Ticked beside every server: what is added later too.
+LATER = "*"
+
 Servers = Mapping[str, frozenset[str] | None]
 
 
@@ -60,8 +63,9 @@ class ConsentHandler(SignInSteps):
             self.set_status(400)
             await self.show(question, request, user, "Tick at least one server, or choose Deny.")
             return
-        # Every server ticked whole is everything, with what is added later.
-        everything = len(ticked) == len(offers) and all(tools is None for tools in ticked.values())
+        everything = LATER in self.get_body_arguments("server") and all(
+            offer.name in ticked and ticked[offer.name] is None for offer in offers
+        )
         target = await self._authorization.approve(request, user, None if everything else ticked)
         self.send_back(target, question, denied=False)
 
@@ -118,6 +122,7 @@ class ConsentHandler(SignInSteps):
             scopes=[{"name": name, "meaning": scope.meaning(name)} for name in scopes],
             scope_note=question.scope_note,
             servers=[self._server(offer) for offer in await self.offers(question)],
+            later=asked.resource == f"{self.site.origin}/mcp",
             sign_out_note=question.signs_out
             and f"You have as many programs connected as this server allows. {question.signs_out}, "
             "which was used least recently, will be signed out; it can come back by itself.",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mcpauth import __version__
+from mcpauth.cli import show
 from tests.cli.conftest import Done, Run, browser_at, connect
 from tests.conftest import PASSWORD
 from tests.live import LiveServer
@@ -91,7 +92,7 @@ async def test_users_come_change_and_go(either: Either, add_owner: AddOwner) -> 
     assert (await add_owner()).printed == "Added ada (owner).\n"
     bob = await either("user", "add", "bob", "--json", "--password-stdin", typed=PASSWORD)
     assert bob.json == {"name": "bob", "role": "member", "user_id": bob.json["user_id"]}
-    assert "there is a user bob already" in (
+    assert "there is a user BOB already" in (
         await either("user", "add", "BOB", "--password-stdin", typed=PASSWORD)
     ).said
 
@@ -123,19 +124,24 @@ async def test_clients_come_and_go(either: Either) -> None:
     redirect = ("--redirect-uri", "https://client.example/cb")
     public = (await either("client", "add", "--name", "Phone", *redirect, "--public", "--json")).json
     assert set(public) == {"client_id"}
-    shown = (await either("client", "add", "--name", "Desk\x1b[31m", *redirect)).printed
+    shown = (await either("client", "add", "--name", "Desk", *redirect)).printed
     assert re.search(r"^client_secret  [0-9a-f]{64}$", shown, re.MULTILINE)
     assert "only this once" in shown
     rows = (await either("client", "list", "--json")).json
     assert {row["kind"] for row in rows} == {"public", "confidential"}
     assert {row["registered"] for row in rows} == {"by the owner"}
-    assert "\x1b" not in (await either("client", "list")).printed
+    assert (await either("client", "list")).printed.splitlines()[0].split()[:2] == ["NAME", "CLIENT"]
     for row in rows:
         assert (await either("client", "remove", row["client_id"])).status == 0
     assert "there is no client" in (await either("client", "remove", public["client_id"])).said
     refused = await either("client", "add", "--name", "x", "--redirect-uri", "javascript:alert(1)")
     assert refused.status == 1
     assert "redirect_uris[0]" in refused.said
+
+
+def test_what_strangers_call_themselves_does_not_drive_the_terminal() -> None:
+    row = {"session_id": "s", "user": "a\x1b[31m", "of": "b\u202ec\nd", "last_used_at": None, "scope": []}
+    assert list(show.lines("session list", [row], True))[1].split() == ["s", "a\ufffd[31m", "b\ufffdc\ufffdd", "-", "-"]
 
 
 async def test_a_session_that_is_ended_gets_401_on_its_next_request(

@@ -1,7 +1,6 @@
 """What a client asks for, and what it gets: RFC 8707, RFC 6749 §3.3."""
 
 import jwt
-import pytest
 
 from tests.conftest import ORIGIN, PASSWORD
 from tests.oauth_client import answer

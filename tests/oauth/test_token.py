@@ -193,19 +193,19 @@ async def test_a_body_that_cannot_be_read_is_refused(client, at):
 
 
 async def test_a_repeated_parameter_is_refused(client, code):
-    for name in ["grant_type", "code", "code_verifier", "redirect_uri", "client_id", "noise"]:
-        form = {
-            "grant_type": "authorization_code",
-            "client_id": client.client_id,
-            "code": code,
-            "redirect_uri": client.redirect_uri,
-            "code_verifier": client.verifier,
-            "noise": "x",
-        }
-        reply = await client.fetch("/token", "POST", urlencode([*form.items(), (name, form[name])]))
-        assert (reply.status, reply.error) == (400, "invalid_request")
-        twice = [("resource", f"{ORIGIN}/mcp")] * 2
-        assert (await client.fetch("/token", "POST", urlencode([*form.items(), *twice]))).status == 200
+    form = {
+        "grant_type": "authorization_code",
+        "client_id": client.client_id,
+        "code": code,
+        "redirect_uri": client.redirect_uri,
+        "code_verifier": client.verifier,
+        "noise": "x",
+    }
+    for name, value in form.items():
+        reply = await client.fetch("/token", "POST", urlencode([*form.items(), (name, value)]))
+        assert (name, reply.status, reply.error) == (name, 400, "invalid_request")
+    twice = [("resource", f"{ORIGIN}/mcp")] * 2
+    assert (await client.fetch("/token", "POST", urlencode([*form.items(), *twice]))).status == 200
 
 
 async def test_parameters_in_the_address_do_not_count(client, code):
