@@ -213,6 +213,20 @@ async def test_without_a_token_the_body_is_not_waited_for(server):
     writer.close()
 
 
+async def test_a_refused_request_leaves_the_connection_for_the_next(server):
+    """Closed under a client that is still sending, it would see a reset in place of the challenge."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    for _ in range(2):
+        writer.write(b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Length: 200000\r\n\r\n")
+        head = await reader.readuntil(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 401 ")
+        length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+        assert json.loads(await reader.readexactly(length))["error"] == "invalid_token"
+        writer.write(b"x" * 200_000)
+        await writer.drain()
+    writer.close()
+
+
 async def test_what_is_out_of_scope_is_a_403(server):
     assert (await server.post("/mcp", {"id": 1, "method": "ping"}, Authorization="Bearer none")).code == 403
     reply = await server.post(
