@@ -92,9 +92,9 @@ async def test_users_come_change_and_go(either: Either, add_owner: AddOwner) -> 
     assert (await add_owner()).printed == "Added ada (owner).\n"
     bob = await either("user", "add", "bob", "--json", "--password-stdin", typed=PASSWORD)
     assert bob.json == {"name": "bob", "role": "member", "user_id": bob.json["user_id"]}
-    assert "there is a user BOB already" in (
-        await either("user", "add", "BOB", "--password-stdin", typed=PASSWORD)
-    ).said
+    assert (
+        "there is a user BOB already" in (await either("user", "add", "BOB", "--password-stdin", typed=PASSWORD)).said
+    )
 
     assert (await either("user", "role", "bob", "pending")).printed == "bob is now pending.\n"
     assert (await either("user", "approve", "bob")).printed == "bob may sign in now.\n"
@@ -173,9 +173,7 @@ async def test_a_session_that_is_ended_gets_401_on_its_next_request(
         assert (await command("session", "end", "--all")).printed == "Ended 0.\n"
 
 
-async def test_what_takes_access_away_takes_effect_at_once(
-    tmp_path: Path, command: Run, add_owner: AddOwner
-) -> None:
+async def test_what_takes_access_away_takes_effect_at_once(tmp_path: Path, command: Run, add_owner: AddOwner) -> None:
     async with LiveServer(tmp_path) as server:
         await add_owner()
         client = await connect(server)

@@ -8,9 +8,11 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from tornado.httpserver import HTTPServer
 
 from mcpauth import __version__
-from mcpauth.app import Services
+from mcpauth.app import Services, build_services, make_app
+from mcpauth.settings import Settings
 from tests.browser import Browser, Page
 from tests.conftest import ORIGIN, FixedAmbient
 from tests.fakes.github import CLIENT_ID, FakeGitHub
@@ -107,6 +109,21 @@ async def test_it_finishes_once(browser: Browser, github: FakeGitHub) -> None:
     browser.cookies = dict(cookies)
     assert refused(await browser.get(back))
     assert github.requests[ACCESS_TOKEN] == 1
+
+
+async def test_a_restart_does_not_make_it_count_again(
+    browser: Browser, services: Services, environment: dict[str, str], ambient: FixedAmbient, http_server: HTTPServer
+) -> None:
+    page = await browser.get(DEPART)
+    cookies = dict(browser.cookies)
+    assert signed_in(await browser.get(await at_github(page)))
+    again = await build_services(Settings.from_env(environment), ambient)
+    await again.start()
+    http_server.request_callback = make_app(again)
+    browser.cookies = dict(cookies)
+    # With a code that GitHub has just made: only the state is the same.
+    assert refused(await browser.get(await at_github(page)))
+    await again.close()
 
 
 async def test_of_two_at_once_one_is_let_through(browser: Browser, github: FakeGitHub) -> None:

@@ -218,3 +218,14 @@ async def test_an_origin_that_is_not_allowed_is_refused_after_the_token(connecte
         assert reply.status == 403
         assert "WWW-Authenticate" not in reply.headers
         assert "Access-Control-Allow-Origin" not in reply.headers
+
+
+async def test_pages_of_the_client_itself_may_ask(client, browser, owner):
+    await client.register(redirect_uris=["https://claude.ai/api/mcp/auth_callback"])
+    await client.connect(browser, "ada", PASSWORD)
+    for origin in ("https://claude.ai", ORIGIN, "http://localhost:6274"):
+        reply = await client.mcp({"jsonrpc": "2.0", "id": 1, "method": "ping"}, Origin=origin)
+        assert reply.status == 400  # No session: it came as far as the message.
+        assert reply.headers["Access-Control-Allow-Origin"] == origin
+        assert reply.headers["Access-Control-Expose-Headers"] == "WWW-Authenticate, Mcp-Session-Id"
+    assert (await client.mcp({}, Origin="https://chatgpt.com")).status == 403
