@@ -71,6 +71,7 @@ class Grant(Record):
     grant_id: str
     user_id: str
     client_id: str
+    redirect_uri: str
     scope: str
     resource: str
     servers: Mapping[str, frozenset[str] | None] | None

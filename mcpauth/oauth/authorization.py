@@ -161,7 +161,7 @@ class Authorization:
             or hosted_callbacks.is_hosted(uri)
             or hosted_callbacks.is_private_use(uri)
             or client.preregistered
-            or bool(await self._grants.connected(client.client_id))
+            or uri in [grant.redirect_uri for grant in await self._grants.connected(client.client_id)]
         )
 
     def _check(
@@ -238,6 +238,7 @@ class Authorization:
             grant_id=self._ambient.identifier(),
             user_id=user.user_id,
             client_id=client.client_id,
+            redirect_uri=request.redirect_uri,
             scope=request.scope,
             resource=request.resource,
             servers=servers,

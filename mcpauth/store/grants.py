@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from .sessions import SessionStore
 
 INSERT = """
-    insert into grants (grant_id, user_id, client_id, scope, resource, servers, created_at)
-    values (:grant_id, :user_id, :client_id, :scope, :resource, :servers, :created_at)
+    insert into grants (grant_id, user_id, client_id, redirect_uri, scope, resource, servers, created_at)
+    values (:grant_id, :user_id, :client_id, :redirect_uri, :scope, :resource, :servers, :created_at)
 """
 
 INSERT_CODE = """

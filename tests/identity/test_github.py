@@ -101,6 +101,15 @@ async def test_another_browser_cannot_finish_it(browser: Browser, other_browser:
     assert signed_in(await browser.get(back))
 
 
+async def test_the_cookie_of_one_way_does_not_finish_another(browser: Browser, services: Services) -> None:
+    first, second = [await at_github(await browser.get(DEPART)) for _ in range(2)]
+    one, other = sorted(name for name in browser.cookies if "signin_" in name)
+    browser.cookies[one], browser.cookies[other] = browser.cookies[other], browser.cookies[one]
+    assert refused(await browser.get(first))
+    assert refused(await browser.get(second))
+    assert await services.users.list_all() == []
+
+
 async def test_it_finishes_once(browser: Browser, github: FakeGitHub) -> None:
     back = await at_github(await browser.get(DEPART))
     cookies = dict(browser.cookies)
@@ -118,12 +127,14 @@ async def test_a_restart_does_not_make_it_count_again(
     cookies = dict(browser.cookies)
     assert signed_in(await browser.get(await at_github(page)))
     again = await build_services(Settings.from_env(environment), ambient)
-    await again.start()
-    http_server.request_callback = make_app(again)
-    browser.cookies = dict(cookies)
-    # With a code that GitHub has just made: only the state is the same.
-    assert refused(await browser.get(await at_github(page)))
-    await again.close()
+    try:
+        await again.start()
+        http_server.request_callback = make_app(again)
+        browser.cookies = dict(cookies)
+        # With a code that GitHub has just made: only the state is the same.
+        assert refused(await browser.get(await at_github(page)))
+    finally:
+        await again.close()
 
 
 async def test_of_two_at_once_one_is_let_through(browser: Browser, github: FakeGitHub) -> None:

@@ -51,7 +51,14 @@ class Stores:
         """A grant ``name``, its code redeemed: session ``s-name``, refresh token ``t-name``."""
         now = self.ambient.now()
         grant = Grant(
-            grant_id=name, user_id=user, client_id="c1", scope="mcp", resource="r", servers=None, created_at=now
+            grant_id=name,
+            user_id=user,
+            client_id="c1",
+            redirect_uri="r",
+            scope="mcp",
+            resource="r",
+            servers=None,
+            created_at=now,
         )
         assert await self.grants.approve(grant, self.code(name, user), f"once-{name}", now + 600)
         session = self.session(f"s-{name}", user, name, access_expires_at=now + expires_in)

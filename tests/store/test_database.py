@@ -5,7 +5,8 @@ import os
 import shutil
 import sqlite3
 import stat
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -31,6 +32,16 @@ def write(number: int, *, fails: bool = False) -> Write:
 async def written(database: Database) -> list[int]:
     rows = await database.fetch_all("select value_hash from used_once order by value_hash")
     return [int(row["value_hash"]) for row in rows]
+
+
+@asynccontextmanager
+async def opened(path: Path, migrations: Path = MIGRATIONS) -> AsyncIterator[Database]:
+    """Closed even when the test fails: one that is left open would keep the process from ending."""
+    database = await Database.open(path, migrations)
+    try:
+        yield database
+    finally:
+        await database.close()
 
 
 @pytest.fixture
@@ -156,18 +167,19 @@ async def test_what_is_acknowledged_was_synced(database: Database) -> None:
 
 async def test_closing_finishes_what_waits(tmp_path: Path) -> None:
     path = tmp_path / "other.sqlite3"
-    database = await Database.open(path)
-    jobs = [database.submit(write(number)) for number in range(20)]
-    await database.close()
+    async with opened(path) as database:
+        jobs = [database.submit(write(number)) for number in range(10)]
+        await asyncio.sleep(0)
+        # These wait behind a batch that is on its way.
+        jobs += [database.submit(write(number)) for number in range(10, 20)]
     assert [await job for job in jobs] == list(range(20))
-    again = await Database.open(path)
-    assert await written(again) == list(range(20))
-    await again.close()
+    async with opened(path) as again:
+        assert await written(again) == list(range(20))
 
 
 async def test_what_comes_after_closing_is_refused_instead_of_waiting_for_ever(tmp_path: Path) -> None:
-    database = await Database.open(tmp_path / "other.sqlite3")
-    await database.close()
+    async with opened(tmp_path / "other.sqlite3") as database:
+        pass
     with pytest.raises(sqlite3.ProgrammingError, match="closed"):
         await database.transact(write(1))
 
@@ -205,19 +217,17 @@ BAD = "create table half (a integer) strict;\ninsert into half values (1);\ncrea
 
 async def state(path: Path, migrations: Path) -> tuple[int, bool]:
     """The version, and whether the table ``half`` is there."""
-    database = await Database.open(path, migrations)
-    row = await database.fetch_one("pragma user_version")
-    half = await database.fetch_one("select 1 from sqlite_master where name = 'half'")
-    await database.close()
+    async with opened(path, migrations) as database:
+        row = await database.fetch_one("pragma user_version")
+        half = await database.fetch_one("select 1 from sqlite_master where name = 'half'")
     assert row is not None
     return row[0], half is not None
 
 
 async def test_a_failed_migration_leaves_the_version_and_no_half_made_table(tmp_path: Path, migrations: Path) -> None:
     path = tmp_path / "other.sqlite3"
-    database = await Database.open(path, migrations)
-    await database.transact(write(7))
-    await database.close()
+    async with opened(path, migrations) as database:
+        await database.transact(write(7))
     (migrations / "0900_good.sql").write_text("create table whole (a integer) strict;")
     (migrations / "0901_bad.sql").write_text(BAD)
     with pytest.raises(sqlite3.OperationalError):
@@ -226,18 +236,16 @@ async def test_a_failed_migration_leaves_the_version_and_no_half_made_table(tmp_
     assert await state(path, migrations) == (900, False)
     (migrations / "0901_bad.sql").write_text(BAD.replace("(;", "(b integer) strict;"))
     assert await state(path, migrations) == (901, True)
-    again = await Database.open(path, migrations)
-    assert await written(again) == [7]
-    await again.close()
+    async with opened(path, migrations) as again:
+        assert await written(again) == [7]
 
 
 async def test_a_migration_runs_once(tmp_path: Path, migrations: Path) -> None:
     path = tmp_path / "other.sqlite3"
     (migrations / "0900_row.sql").write_text("insert into used_once (value_hash, expires_at) values ('900', 0);")
     for _ in range(3):
-        database = await Database.open(path, migrations)
-        assert await written(database) == [900]
-        await database.close()
+        async with opened(path, migrations) as database:
+            assert await written(database) == [900]
 
 
 def test_the_migrations_are_numbered_without_a_gap() -> None:

@@ -67,7 +67,16 @@ async def test_what_is_refused_without_ending_anything(stores: Stores, ambient: 
 
 async def test_a_code_is_redeemed_once_however_many_come(stores: Stores, ambient: FixedAmbient) -> None:
     now = ambient.now()
-    grant = Grant(grant_id="a", user_id="ada", client_id="c1", scope="mcp", resource="r", servers=None, created_at=now)
+    grant = Grant(
+        grant_id="a",
+        user_id="ada",
+        client_id="c1",
+        redirect_uri="r",
+        scope="mcp",
+        resource="r",
+        servers=None,
+        created_at=now,
+    )
     assert await stores.grants.approve(grant, stores.code("a", "ada"), "once", now + 600)
 
     async def redeem(number: int) -> bool:
@@ -85,7 +94,14 @@ async def test_a_consent_counts_once(stores: Stores, ambient: FixedAmbient) -> N
 
     async def approve(name: str) -> bool:
         grant = Grant(
-            grant_id=name, user_id="ada", client_id="c1", scope="mcp", resource="r", servers=None, created_at=now
+            grant_id=name,
+            user_id="ada",
+            client_id="c1",
+            redirect_uri="r",
+            scope="mcp",
+            resource="r",
+            servers=None,
+            created_at=now,
         )
         return await stores.grants.approve(grant, stores.code(name, "ada"), "the same page", now + 600)
 

