@@ -30,7 +30,7 @@ class InjectProxy:
         self._serving: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "InjectProxy":
-        self._server = await asyncio.start_server(self._connected, "localhost", self.port)
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", self.port)
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -49,7 +49,7 @@ class InjectProxy:
         upstream: asyncio.StreamWriter | None = None
         try:
             head = await reader.readuntil(END)
-            answers, upstream = await asyncio.open_connection("localhost", self.target)
+            answers, upstream = await asyncio.open_connection("127.0.0.1", self.target)
             upstream.write(self._changed(head))
             if self._edit is not None and b" /.well-known/" in head.split(b"\r\n")[0]:
                 writer.write(_edited(await answers.read(), self._edit))

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Awaitable, Callable
@@ -18,13 +19,19 @@ OLDEST_NODE = 22
 
 PATIENCE = 240.0
 
+# server-tools-list-2026-11-23T08-31-51-711Z: what was examined, the scenario, when.
+FOLDER = re.compile(r"(authorization-)?server-(?P<scenario>.+)-\d{4}-\d\d-\d\dT.+")
+
+
+Check = dict[str, Any]
+
 
 class Outcome(NamedTuple):
     """``checks`` are the scenarios that ran, and of each its checks; ``printed`` is what the suite said."""
 
     status: int
     printed: str
-    checks: dict[str, list[dict[str, Any]]]
+    checks: dict[str, list[Check]]
 
     @property
     def failures(self) -> str:
@@ -38,29 +45,24 @@ class Outcome(NamedTuple):
         return "\n".join(lines)
 
 
-def need_suite() -> str:
-    """The node that runs it; skips where there is none."""
+def need_suite() -> None:
     need("the conformance suite (npm ci --prefix tests/npm)", SUITE.exists())
-    node = _node()
-    need(f"Node {OLDEST_NODE} or newer", node is not None)
-    assert node is not None
-    return node
+    need(f"Node {OLDEST_NODE} or newer", bool(_node()))
 
 
-def _node() -> str | None:
+def _node() -> str:
+    """One that the suite runs on; empty when there is none."""
     found = str(BUNDLED_NODE) if BUNDLED_NODE.exists() else shutil.which("node")
     if found is None:
-        return None
+        return ""
     version = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
-    return found if int(version.strip().removeprefix("v").split(".")[0]) >= OLDEST_NODE else None
+    return found if int(version.strip().removeprefix("v").split(".")[0]) >= OLDEST_NODE else ""
 
 
-async def run(
-    output: Path, *arguments: str, heard: Callable[[str], Awaitable[None]] | None = None, node: str
-) -> Outcome:
+async def run(output: Path, *arguments: str, heard: Callable[[str], Awaitable[None]] | None = None) -> Outcome:
     """The suite's command ``arguments``; ``heard`` gets each line that it prints, at once."""
     process = await asyncio.create_subprocess_exec(
-        node,
+        _node(),
         str(SUITE),
         *arguments,
         "-o",
@@ -83,10 +85,13 @@ async def run(
         process.kill()
         await process.wait()
         raise
-    checks = {_scenario(path.parent.name): json.loads(path.read_text()) for path in output.glob("**/checks.json")}
-    return Outcome(status, printed, checks)
+    return Outcome(status, printed, _checks(output))
 
 
-def _scenario(folder: str) -> str:
-    """server-tools-list-2026-11-23T08-31-51-711Z: the kind of the run, the scenario, when it was."""
-    return "-".join(folder.split("-")[1:-5])
+def _checks(output: Path) -> dict[str, list[Check]]:
+    checks = {}
+    for path in output.glob("*/checks.json"):
+        folder = FOLDER.fullmatch(path.parent.name)
+        assert folder is not None, path
+        checks[folder["scenario"]] = json.loads(path.read_text())
+    return checks

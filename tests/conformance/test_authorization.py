@@ -36,7 +36,6 @@ class Person:
 
 async def examine(tmp_path: Path, origin: str, issuer: str, method: str, *more: str) -> suite.Outcome:
     """The suite's verdict on ``issuer``, as seen by a new client that authenticates by ``method``."""
-    node = suite.need_suite()
     added = await run(tmp_path, "user", "add", "ada", "--owner", "--password-stdin", typed=PASSWORD)
     assert added[0] == 0, added
     port = free_port()
@@ -49,7 +48,6 @@ async def examine(tmp_path: Path, origin: str, issuer: str, method: str, *more: 
         tmp_path / "out",
         *("authorization", "--url", origin + issuer, "--client-id", client.client_id, *secret, "-p", str(port), *more),
         heard=Person(origin).read,
-        node=node,
     )
 
 
@@ -79,8 +77,8 @@ async def test_a_confidential_client_gets_its_token(tmp_path: Path, issuer: str,
         assert "none" in document["token_endpoint_auth_methods_supported"]
         document["token_endpoint_auth_methods_supported"] = [method]
 
-    async with InjectProxy(edit=without_none) as proxy:
-        async with LiveServer(tmp_path, MCP_OAUTH_PUBLIC_URL=proxy.origin) as server:
-            proxy.target = server.port
-            outcome = await examine(tmp_path, proxy.origin, issuer, method)
+    proxy = InjectProxy(edit=without_none)
+    async with proxy, LiveServer(tmp_path, MCP_OAUTH_PUBLIC_URL=proxy.origin) as server:
+        proxy.target = server.port
+        outcome = await examine(tmp_path, proxy.origin, issuer, method)
     assert_fine(outcome)

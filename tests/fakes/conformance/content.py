@@ -1,4 +1,4 @@
-"""What the fixture server hands out: content blocks, resources, prompts."""
+"""What the fixture server hands out: content blocks, resources, prompts, a schema."""
 
 import base64
 import json
@@ -144,3 +144,29 @@ async def prompt(name: str, call: Call) -> list[Block]:
             answers = await call.ask({"user_context": question})
             return [text(f"In the context of {answers['user_context']['content']['context']}.")]
     raise MCPError(INVALID_PARAMS, f"Unknown prompt: {name}")
+
+
+# Of JSON Schema 2020-12: what must not get lost on the way.
+EVERY_KEYWORD = {
+    "$schema": "https://json-schema.org/draft/2020-12/schema",
+    "type": "object",
+    "$defs": {
+        "address": {
+            "$anchor": "addressDef",
+            "type": "object",
+            "properties": {"street": {"type": "string"}, "city": {"type": "string"}},
+        }
+    },
+    "properties": {
+        "name": {"type": "string"},
+        "address": {"$ref": "#/$defs/address"},
+        "contactMethod": {"type": "string", "enum": ["phone", "email"]},
+        "phone": {"type": "string"},
+        "email": {"type": "string"},
+    },
+    "allOf": [{"anyOf": [{"required": ["phone"]}, {"required": ["email"]}]}],
+    "if": {"properties": {"contactMethod": {"const": "phone"}}, "required": ["contactMethod"]},
+    "then": {"required": ["phone"]},
+    "else": {"required": ["email"]},
+    "additionalProperties": False,
+}

@@ -21,7 +21,6 @@ from mcp_types import (
 from mcp_types.methods import CACHEABLE_METHODS
 
 from . import content, tools
-from .bus import BUS
 from .call import Call, InputRequired
 
 NAME = "conformance fixture"
@@ -110,6 +109,6 @@ def build() -> Server[Any]:
     )
     for method, params, handler in HANDLERS:
         server.add_request_handler(method, params, completed(handler))
-    server.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, ListenHandler(BUS))
+    server.add_request_handler("subscriptions/listen", SubscriptionsListenRequestParams, ListenHandler(tools.BUS))
     server.middleware.append(RequestStateBoundary(RequestStateSecurity.ephemeral(), default_audience=NAME))
     return server

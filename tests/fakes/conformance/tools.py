@@ -5,17 +5,20 @@ import json
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
+from mcp.server.subscriptions import InMemorySubscriptionBus
 from mcp.shared.exceptions import MCPError
 from mcp.shared.subscriptions import PromptsListChanged, ToolsListChanged
 from mcp_types import INVALID_PARAMS
 
-from .bus import BUS
 from .call import Call, elicitation, roots, sampling
-from .content import Block, audio, embedded, image, text
+from .content import EVERY_KEYWORD, Block, audio, embedded, image, text
 
 Run = Callable[[Call], Awaitable[list[Block]]]
 
 PAUSE = 0.05
+
+# Where modern clients that listen hear what has changed.
+BUS = InMemorySubscriptionBus()
 
 
 class Tool(NamedTuple):
@@ -46,9 +49,7 @@ def tool(description: str, schema: dict[str, Any] | None = None, **properties: A
 
 
 def listed_tools() -> list[dict[str, Any]]:
-    return [
-        {"name": name, "description": tool.description, "inputSchema": tool.schema} for name, tool in TOOLS.items()
-    ]
+    return [{"name": name, "description": tool.description, "inputSchema": tool.schema} for name, tool in TOOLS.items()]
 
 
 async def run(name: str, call: Call) -> dict[str, Any]:
@@ -288,31 +289,6 @@ async def test_input_required_result_capabilities(call: Call) -> list[Block]:
 )
 async def test_x_mcp_header(call: Call) -> list[Block]:
     return [text(f"Region: {call.arguments.get('region')}")]
-
-
-EVERY_KEYWORD = {
-    "$schema": "https://json-schema.org/draft/2020-12/schema",
-    "type": "object",
-    "$defs": {
-        "address": {
-            "$anchor": "addressDef",
-            "type": "object",
-            "properties": {"street": {"type": "string"}, "city": {"type": "string"}},
-        }
-    },
-    "properties": {
-        "name": {"type": "string"},
-        "address": {"$ref": "#/$defs/address"},
-        "contactMethod": {"type": "string", "enum": ["phone", "email"]},
-        "phone": {"type": "string"},
-        "email": {"type": "string"},
-    },
-    "allOf": [{"anyOf": [{"required": ["phone"]}, {"required": ["email"]}]}],
-    "if": {"properties": {"contactMethod": {"const": "phone"}}, "required": ["contactMethod"]},
-    "then": {"required": ["phone"]},
-    "else": {"required": ["email"]},
-    "additionalProperties": False,
-}
 
 
 @tool("Has every keyword of JSON Schema 2020-12 that might get lost.", schema=EVERY_KEYWORD)
