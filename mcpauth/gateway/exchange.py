@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from ..errors import GatewayError
 from .frames import Frame
 
 # Frames a consumer may lag behind before the reader is asked to hold; then down to the second.
@@ -13,9 +14,9 @@ HIGH, LOW = 16, 4
 
 
 class Exchange:
-    """An async iterator of the frames that belong to one request; ``finish`` puts the last."""
+    """An async iterator of the frames that belong to one request; ``finish`` puts the last, ``fail`` what is raised."""
 
-    __slots__ = ("_ended", "_frames", "_hold", "_waiter", "full", "request_id", "token")
+    __slots__ = ("_ended", "_error", "_frames", "_hold", "_waiter", "full", "request_id", "token")
 
     def __init__(self, request_id: msgspec.Raw, hold: Callable[["Exchange"], None]) -> None:
         self.request_id = request_id
@@ -25,11 +26,11 @@ class Exchange:
         self._frames: deque[Frame] = deque()
         self._waiter: asyncio.Future[None] | None = None
         self._ended = False
+        self._error: GatewayError | None = None
 
     def put(self, frame: Frame) -> None:
         self._frames.append(frame)
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        self._wake()
         if len(self._frames) >= HIGH and not self.full:
             self.full = True
             self._hold(self)
@@ -38,20 +39,53 @@ class Exchange:
         self._ended = True
         self.put(frame)
 
+    def fail(self, error: GatewayError) -> None:
+        self._ended, self._error = True, error
+        self._wake()
+
     def __aiter__(self) -> "Exchange":
         return self
 
     async def __anext__(self) -> Frame:
         if not self._frames:
-            if self._ended:
+            if not self._ended:
+                await self._news()
+            if not self._frames:
+                if self._error is not None:
+                    raise self._error
                 raise StopAsyncIteration
-            self._waiter = asyncio.get_running_loop().create_future()
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
         frame = self._frames.popleft()
         if self.full and len(self._frames) <= LOW:
             self.full = False
             self._hold(self)
         return frame
+
+    async def _news(self) -> None:
+        self._waiter = asyncio.get_running_loop().create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class Pace:
+    """``hold`` for the exchanges of one stream: it is read no faster than the slowest of them is."""
+
+    __slots__ = ("_full", "_go_on", "_stop")
+
+    def __init__(self, stop: Callable[[], None], go_on: Callable[[], None]) -> None:
+        self._stop, self._go_on = stop, go_on
+        self._full: set[Exchange] = set()
+
+    def __call__(self, exchange: Exchange) -> None:
+        if exchange.full:
+            self._full.add(exchange)
+            self._stop()
+        else:
+            self._full.discard(exchange)
+            if not self._full:
+                self._go_on()

@@ -18,7 +18,7 @@ class User(Record):
     name: str
     role: Role
     created_at: int
-    approved_at: int | None
+    role_set_at: int
 
 
 class Identity(Record):

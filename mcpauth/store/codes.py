@@ -9,7 +9,8 @@ from .database import Database
 from .sessions import Opened, SessionStore, open_within_cap
 
 FIND = """
-    select code_hash, grant_id, user_id, client_id, authorization_codes.redirect_uri, code_challenge, resource, expires_at, redeemed_at
+    select code_hash, grant_id, user_id, client_id, authorization_codes.redirect_uri, code_challenge,
+           resource, expires_at, redeemed_at
       from authorization_codes join grants using (grant_id)
      where code_hash = :code_hash
 """

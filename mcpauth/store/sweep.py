@@ -27,7 +27,7 @@ STATEMENTS = (
         select rowid from clients
          where used_at is null and preregistered = 0 and created_at <= :now - 90 * 86400 limit :step)""",
     """delete from users where rowid in (
-        select rowid from users where role = 'pending' and created_at <= :now - 30 * 86400 limit :step)""",
+        select rowid from users where role = 'pending' and role_set_at <= :now - 30 * 86400 limit :step)""",
     "delete from used_once where rowid in (select rowid from used_once where expires_at <= :now limit :step)",
     """delete from notices where rowid in (
         select rowid from notices where created_at <= :now - 30 * 86400 limit :step)""",

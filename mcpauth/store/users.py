@@ -13,14 +13,14 @@ T = TypeVar("T")
 
 # One statement, so that of two people with the setup code only one becomes the owner.
 INSERT_OWNER = """
-    insert into users (user_id, name, role, created_at, approved_at)
+    insert into users (user_id, name, role, created_at, role_set_at)
     select :user_id, :name, 'owner', :now, :now
      where not exists (select 1 from users where role = 'owner')
 """
 
 INSERT = """
-    insert into users (user_id, name, role, created_at, approved_at)
-    values (:user_id, :name, :role, :now, iif(:role = 'pending', null, :now))
+    insert into users (user_id, name, role, created_at, role_set_at)
+    values (:user_id, :name, :role, :now, :now)
 """
 
 LINK = """
@@ -165,7 +165,7 @@ class UserStore:
 
         def promote(connection: sqlite3.Connection) -> bool:
             statement = (
-                "update users set role = 'owner', approved_at = coalesce(approved_at, :now)"
+                "update users set role = 'owner', role_set_at = :now"
                 " where user_id = :user_id and not exists (select 1 from users where role = 'owner')"
             )
             return connection.execute(statement, {"user_id": user_id, "now": now}).rowcount == 1
@@ -241,8 +241,7 @@ class UserStore:
             if role != "owner" and self._is_last_owner(connection, user_id):
                 return False, ()
             connection.execute(
-                "update users set role = :role, approved_at = iif(:role = 'pending', null,"
-                " coalesce(approved_at, :now)) where user_id = :user_id",
+                "update users set role = :role, role_set_at = :now where user_id = :user_id",
                 {"role": role, "user_id": user_id, "now": now},
             )
             return True, self._end_all(connection, user_id, now) if role == "pending" else ()

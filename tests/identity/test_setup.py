@@ -108,7 +108,9 @@ async def test_the_link_and_what_it_opened_are_good_for_one_hour(
     page = await open_link(browser, services)
     assert page.status == 200
     ambient.time += 1
-    assert (await open_link(other_browser, services)).status == 403
+    refused = await open_link(other_browser, services)
+    assert refused.status == 403
+    assert "This link is not valid" in refused.text
     assert (await fill_in(browser, page)).status == 403
     assert (await browser.get(SETUP)).status == 403
     assert await owners(services) == []

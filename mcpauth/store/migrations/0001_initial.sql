@@ -5,7 +5,7 @@ create table users (
     name        text not null collate nocase unique,
     role        text not null check (role in ('owner', 'member', 'pending')),
     created_at  integer not null,
-    approved_at integer
+    role_set_at integer not null
 ) strict;
 
 create table identities (

@@ -1,0 +1,114 @@
+"""The requests a backend session has in flight: our ids and tokens towards it, the client's own on the way back."""
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple
+
+import msgspec
+
+from ..errors import BackendUnavailable, GatewayError
+from . import frames
+from .exchange import Exchange
+from .frames import Frame
+
+# Searched in the raw parameters, so that only those which have one are decoded.
+TOKEN = re.compile(b"progressToken")
+
+
+class Sent(NamedTuple):
+    """A request under the number it has towards the backend."""
+
+    number: int
+    frame: Frame
+    exchange: Exchange
+
+
+class InFlight:
+    """``listener`` gets what belongs to none of them."""
+
+    def __init__(self, listener: Callable[[Frame], None]) -> None:
+        self._listener = listener
+        self._waiting: dict[int, Exchange] = {}
+        self._last = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._waiting
+
+    @property
+    def only(self) -> Exchange | None:
+        """The one that waits, when it is the only one."""
+        return next(iter(self._waiting.values())) if len(self._waiting) == 1 else None
+
+    def add(self, frame: Frame, hold: Callable[[Exchange], None]) -> Sent:
+        self._last += 1
+        exchange = Exchange(frame["id"], hold)
+        self._waiting[self._last] = exchange
+        number = msgspec.Raw(b"%d" % self._last)
+        sent = {**frame, "id": number}
+        params = frame.get("params")
+        if params is not None and TOKEN.search(params):
+            # The request's own number is unique among all that are active, so it serves as the token too.
+            sent["params"], exchange.token = _replace_token(params, number)
+        return Sent(self._last, sent, exchange)
+
+    def heard(self, frame: Frame, about: Exchange | None) -> None:
+        """A frame of the backend's; where it does not say what it belongs to, it is ``about`` this request."""
+        method = frame.get("method")
+        if method is None:
+            self._answered(frame)
+        elif frames.text(method) == "notifications/progress":
+            self._progressed(frame)
+        elif about is not None:
+            about.put(frame)
+        else:
+            self._listener(frame)
+
+    def cancel(self, frame: Frame) -> tuple[int, Frame] | None:
+        """The number and the frame with it in place of the client's id; None when no such request is waiting."""
+        params = frames.members(frame.get("params"))
+        if "requestId" not in params:
+            return None
+        wanted = frames.identifier(params["requestId"])
+        for number, exchange in self._waiting.items():
+            if frames.identifier(exchange.request_id) == wanted:
+                # The backend is not to answer it any more, and a stream must have an end.
+                self.fail(number, BackendUnavailable("the request was cancelled"))
+                return number, {**frame, "params": frames.raw({**params, "requestId": number})}
+        return None
+
+    def fail(self, number: int, error: GatewayError) -> None:
+        exchange = self._waiting.pop(number, None)
+        if exchange is not None:
+            exchange.fail(error)
+
+    def fail_all(self, error: GatewayError) -> None:
+        for number in list(self._waiting):
+            self.fail(number, error)
+
+    def _answered(self, frame: Frame) -> None:
+        number = frames.identifier(frame.get("id", frames.raw(None)))
+        exchange = self._waiting.pop(number, None) if isinstance(number, int) else None
+        if exchange is not None:
+            frame["id"] = exchange.request_id
+            exchange.finish(frame)
+
+    def _progressed(self, frame: Frame) -> None:
+        params = frames.members(frame.get("params"))
+        token = frames.value(params["progressToken"]) if "progressToken" in params else None
+        exchange = self._waiting.get(token) if isinstance(token, int) else None
+        if exchange is not None and exchange.token is not None:
+            frame["params"] = frames.raw({**params, "progressToken": exchange.token})
+            exchange.put(frame)
+
+
+def _replace_token(params: msgspec.Raw, ours: msgspec.Raw) -> tuple[msgspec.Raw, msgspec.Raw | None]:
+    """The parameters with our progress token in place of the client's, and the client's."""
+    given = frames.members(params)
+    meta = frames.members(given.get("_meta"))
+    theirs = meta.get("progressToken")
+    if theirs is None:
+        return params, None
+    return frames.raw({**given, "_meta": {**meta, "progressToken": ours}}), theirs
