@@ -25,6 +25,9 @@ class DescriptorDirectory:
     def top(cls, path: Path) -> Self:
         return cls(os.open(path, _FOLDER))
 
+    def fileno(self) -> int:
+        return self._descriptor
+
     def identity(self) -> Identity:
         found = os.fstat(self._descriptor)
         return found.st_dev, found.st_ino

@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -58,6 +58,14 @@ class Root:
         """Raises Refused when the folder cannot be served."""
         self._top().close()
 
+    def identity(self) -> Identity:
+        """Which directory the folder is now. Raises Refused when it cannot be served."""
+        top = self._top()
+        try:
+            return top.identity()
+        finally:
+            top.close()
+
     def directory(self, parts: Parts, *, make: bool = False) -> Directory:
         """The directory, open; what is missing on the way is made if ``make``. The caller closes it."""
         here = self._top()
@@ -106,17 +114,23 @@ class Root:
 
     def entries(self, parts: Parts) -> list[Entry]:
         """What is served of a directory, in no order."""
+        return list(self.each(parts))
+
+    def each(self, parts: Parts, opened: Callable[[Parts, Directory], None] | None = None) -> Iterator[Entry]:
+        """The entries one by one. ``opened`` gets the directory before; not DATA_DIR, where our own files change."""
         directory = self.directory(parts)
         try:
             only_files = directory.identity() == self._secret()
-            found = [_entry(entry) for entry in directory.scan()]
+            if opened is not None and not only_files:
+                opened(parts, directory)
+            for found in directory.scan():
+                entry = _entry(found)
+                if entry and (not only_files or (entry.name == "files" and entry.stat is None)):
+                    yield entry
         except OSError as error:
             raise _refusal(error, parts, "directory") from None
         finally:
             directory.close()
-        if only_files:
-            return [entry for entry in found if entry and entry.name == "files" and entry.stat is None]
-        return [entry for entry in found if entry]
 
     def _secret(self) -> Identity | None:
         """DATA_DIR, however it is reached: only ``files`` in it may be entered."""
@@ -172,7 +186,7 @@ def _enter(here: Directory, name: str, *, make: bool) -> Directory:
 
 def _entry(entry: os.DirEntry[str]) -> Entry | None:
     """None for what is not served: dotfiles, links, special files, names that JSON cannot carry."""
-    if _hidden(entry.name) or not _sayable(entry.name):
+    if not nameable(entry.name):
         return None
     try:
         found = entry.stat(follow_symlinks=False)
@@ -181,6 +195,11 @@ def _entry(entry: os.DirEntry[str]) -> Entry | None:
     if stat.S_ISREG(found.st_mode):
         return Entry(entry.name, found)
     return Entry(entry.name, None) if stat.S_ISDIR(found.st_mode) else None
+
+
+def nameable(name: str) -> bool:
+    """Whether what has this name may be served."""
+    return name != "" and not _hidden(name) and _sayable(name)
 
 
 def _hidden(name: str) -> bool:

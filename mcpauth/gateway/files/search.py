@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from math import inf
 from pathlib import Path
 from typing import NamedTuple, ParamSpec, TypeVar
@@ -13,15 +14,19 @@ from ... import log
 from ...ambient import Ambient
 from ...store.search_index import Document, Hit, IndexDamaged, SearchIndex, Stamp
 from .content import MAX_TEXT, indexable
+from .directory import Directory
 from .root import Parts, Refused, Root
+from .watching import Watch
 
 logger = logging.getLogger(__name__)
 
 MAX_AGE = 2.0  # seconds: a change older than this is seen by a search, which waits for that
 REFRESH_AGE = 1.0  # seconds: from then on a search looks for changes after it, so that the next need not wait
+RESCAN_AGE = 60.0  # seconds: from then on a search looks at every file after it, for what was not told
 PATIENCE = 2.0  # seconds that a search waits for the index to catch up
 MAX_FILES = 100_000
 MAX_INDEX = 2 * 1024**3  # bytes of the index file; beyond them files are indexed by name only
+STEP_FILES = 500
 BATCH_FILES, BATCH_BYTES = 64, 512 * 1024
 PROGRESS_FILES = 1000
 # A file changed twice within its clock's tick keeps its stamp, so one that has just been changed is read again.
@@ -29,6 +34,14 @@ UNSETTLED_NS, UNSETTLED = 2 * 10**9, -1
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Walked = tuple[str, tuple[int, int, int]]  # a file and its stamp, plain: there are many
+
+
+class Changes(NamedTuple):
+    """Files that are new or have changed, with their stamps; those that are gone."""
+
+    files: list[tuple[str, Stamp]]
+    gone: list[str]
 
 
 class Found(NamedTuple):
@@ -43,11 +56,14 @@ class Search:
         self._backend, self._root, self._ambient = backend, root, ambient
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"index-{backend}")
         self._task: asyncio.Task[None] | None = None
-        self._scanned_at = -inf
+        self._scanned_at = self._walked_at = -inf
+        self._in_step = False  # The index lacks only what the watch has yet to tell.
         self._done = self._total = 0
-        # These two belong to the thread. The stamps are those of the index.
+        # These belong to the thread. The stamps are those of the index.
         self._index = SearchIndex(index)
         self._stamps: dict[str, Stamp] | None = None
+        self._watch: Watch | None = None
+        self._watchable = True
 
     def start(self) -> None:
         """Begin indexing in the background."""
@@ -61,8 +77,9 @@ class Search:
         except IndexDamaged:
             complete = await self._caught_up()
             hits = await self._run(self._hits, query, limit)
-        if self._scanned_at < self._ambient.instant() - REFRESH_AGE:
-            self._refreshed()
+        now = self._ambient.instant()
+        if (due := self._walked_at < now - RESCAN_AGE) or self._scanned_at < now - REFRESH_AGE:
+            self._refreshed(everything=due)
         return Found(hits, "" if complete else f"{self._done} of {self._total or 'many'} files are indexed so far")
 
     async def changed(self, parts: Parts) -> None:
@@ -76,14 +93,14 @@ class Search:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
-        await asyncio.get_running_loop().run_in_executor(self._thread, self._index.close)
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._close)
         self._thread.shutdown()
 
     async def _caught_up(self) -> bool:
         """Whether the index shows the folder as it was MAX_AGE ago, or later."""
         asked_at = self._ambient.instant()
         if asked_at < self._scanned_at:
-            self._scanned_at = -inf  # The clock was set back.
+            self._scanned_at = self._walked_at = -inf  # The clock was set back.
         try:
             async with asyncio.timeout(PATIENCE):
                 while self._scanned_at < asked_at - MAX_AGE:
@@ -95,10 +112,10 @@ class Search:
             return False
         return True
 
-    def _refreshed(self) -> asyncio.Task[None]:
+    def _refreshed(self, *, everything: bool = False) -> asyncio.Task[None]:
         """The refresh that runs, or a new one."""
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._refresh())
+            self._task = asyncio.create_task(self._refresh(everything=everything))
             self._task.add_done_callback(self._report)
         return self._task
 
@@ -107,9 +124,12 @@ class Search:
         if error is not None and not isinstance(error, IndexDamaged):
             logger.error("search_index_failed", exc_info=error, extra=log.fields(backend=self._backend))
 
-    async def _refresh(self) -> None:
+    async def _refresh(self, *, everything: bool) -> None:
         began_at, first = self._ambient.instant(), self._scanned_at == -inf
-        changes, gone = await self._run(self._scan)
+        # News are told once, so when this fails the next refresh walks.
+        in_step, self._in_step = self._in_step, False
+        told = await self._run(self._told) if in_step and not everything else None
+        changes, gone = told or await self._scan()
         stamps = self._stamps
         self._done, self._total = 0, len(changes)
         for batch in _batches(changes):
@@ -121,11 +141,25 @@ class Search:
         await self._run(self._drop, gone)
         if self._stamps is not stamps:
             return  # A search found the index damaged meanwhile, and it was emptied.
-        self._scanned_at = began_at
+        self._scanned_at, self._in_step = began_at, True
+        if told is None:
+            self._walked_at = began_at
         if first:
             seconds = round(self._ambient.instant() - began_at, 1)
             about = log.fields(backend=self._backend, indexed=self._total, removed=len(gone), seconds=seconds)
             logger.info("search_index_built", extra=about)
+
+    async def _scan(self) -> Changes:
+        """By a walk through everything, in steps, so that a search need not wait for all of it."""
+        known, found = await self._run(self._begin), dict[str, tuple[int, int, int]]()
+        walk = self._walk([()])
+        try:
+            while step := await self._run(lambda: list(islice(walk, STEP_FILES))):
+                found.update(step)
+        finally:
+            await self._run(walk.close)
+        logger.debug("search_index_scanned", extra=log.fields(backend=self._backend, files=len(found)))
+        return await self._run(self._changes, known, found)
 
     async def _run(self, job: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """What ``job`` returns, run on the index's thread. A damaged index is replaced by an empty one."""
@@ -135,7 +169,7 @@ class Search:
         except IndexDamaged:
             logger.warning("search_index_damaged", extra=log.fields(backend=self._backend))
             await loop.run_in_executor(self._thread, self._reset)
-            self._scanned_at = -inf
+            self._scanned_at, self._in_step = -inf, False
             raise
 
     # What follows runs on the index's thread.
@@ -148,33 +182,92 @@ class Search:
     def _reset(self) -> None:
         self._stamps = self._index.reset()
 
-    def _scan(self) -> tuple[list[tuple[str, Stamp]], list[str]]:
-        """The files that are new or have changed, and those that are gone."""
-        known, found = self._known(), dict(self._walk())
-        changes = [(path, Stamp(*now)) for path, now in found.items() if known.get(path) != now]
-        return changes, [path for path in known if path not in found]
+    def _begin(self) -> dict[str, Stamp]:
+        """What is known before a walk. The watch begins anew with it."""
+        self._unwatch()
+        if self._watchable:
+            try:
+                self._watch = Watch()
+            except OSError as error:
+                self._give_up(error)
+        return self._known().copy()
 
-    def _walk(self) -> Iterator[tuple[str, tuple[int, int, int]]]:
-        """Every file that is served, with its stamp (as a plain tuple: there are many)."""
-        waiting: list[Parts] = [()]
+    def _changes(self, before: dict[str, Stamp], found: dict[str, tuple[int, int, int]]) -> Changes:
+        known = self._known()
+        # What was written by us during the walk has a new stamp.
+        gone = [path for path, stamp in before.items() if path not in found and known.get(path) is stamp]
+        return Changes(self._changed(found.items()), gone)
+
+    def _changed(self, found: Iterable[Walked]) -> list[tuple[str, Stamp]]:
+        known = self._known()
+        return [(path, Stamp(*now)) for path, now in found if known.get(path) != now]
+
+    def _told(self) -> Changes | None:
+        """What has changed, by the watch; None when it takes a walk to know."""
+        if self._watch is None or self._watch.top != self._root.identity():
+            return None
+        news = self._watch.news()
+        if news is None:
+            return None
+        found = dict(self._walk(news.folders))
+        moved = tuple("/".join(parts) + "/" for parts in news.moved)
+        gone = [path for path in (self._known() if moved else ()) if path.startswith(moved) and path not in found]
+        changes = Changes(self._changed(found.items()), gone)
+        for parts in news.files:
+            path = "/".join(parts)
+            try:
+                descriptor, stat = self._root.open(parts)
+            except Refused:
+                changes.gone.append(path)
+            else:
+                os.close(descriptor)
+                changes.files.append((path, _stamp(stat)))
+        return changes
+
+    def _opened(self, parts: Parts, directory: Directory) -> None:
+        """It is watched before it is listed."""
+        if self._watch is not None:
+            try:
+                self._watch.add(parts, directory)
+            except OSError as error:
+                self._give_up(error)
+
+    def _give_up(self, error: OSError) -> None:
+        """From now on every refresh walks."""
+        logger.info("search_watch_refused", extra=log.fields(backend=self._backend, reason=error.strerror))
+        self._watchable = False
+        self._unwatch()
+
+    def _unwatch(self) -> None:
+        if self._watch is not None:
+            self._watch.close()
+            self._watch = None
+
+    def _close(self) -> None:
+        self._unwatch()
+        self._index.close()
+
+    def _walk(self, tops: Iterable[Parts]) -> Generator[Walked, None, None]:
+        """Every file that is served beneath these."""
+        waiting = list(tops)
         left = MAX_FILES
         while waiting:
             folder = waiting.pop()
+            prefix = "".join(f"{part}/" for part in folder)
             try:
-                entries = self._root.entries(folder)
+                for name, stat in self._root.each(folder, self._opened):
+                    if stat is None:
+                        waiting.append((*folder, name))
+                    else:
+                        yield prefix + name, (stat.st_mtime_ns, stat.st_size, stat.st_ino)
+                        left -= 1
             except Refused:
                 if not folder:
                     raise
-                continue  # It went away, or may not be read.
-            prefix = "".join(f"{part}/" for part in folder)
-            for name, stat in entries:
-                if stat is None:
-                    waiting.append((*folder, name))
-                else:
-                    yield prefix + name, (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-                    left -= 1
+                # It went away, or may not be read.
             if left <= 0:
                 logger.warning("search_index_limited", extra=log.fields(backend=self._backend, files=MAX_FILES))
+                self._unwatch()
                 return
 
     def _take(self, paths: Iterable[str]) -> None:
@@ -201,7 +294,7 @@ class Search:
             body = "" if full else indexable(descriptor, stat.st_size)
         finally:
             os.close(descriptor)
-        stamp = Stamp(stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        stamp = _stamp(stat)
         if stat.st_mtime_ns > self._ambient.instant() * 10**9 - UNSETTLED_NS:
             stamp = stamp._replace(size=UNSETTLED)
         return Document(path, stamp, body)
@@ -219,6 +312,10 @@ class Search:
             return False
         os.close(descriptor)
         return True
+
+
+def _stamp(stat: os.stat_result) -> Stamp:
+    return Stamp(stat.st_mtime_ns, stat.st_size, stat.st_ino)
 
 
 def _batches(changes: list[tuple[str, Stamp]]) -> Iterator[list[str]]:

@@ -19,8 +19,7 @@ PNG = b"\x89PNG\r\n\x1a\n\0\0"
 
 @pytest.mark.parametrize(
     ("asked", "given"),
-    [(v, v) for v in ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")]
-    + [("1999-01-01", "2025-11-25")],
+    [(v, v) for v in ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")] + [("1999-01-01", "2025-11-25")],
 )
 async def test_initialize_agrees_on_a_version(serve, folder, asked, given):
     caller = await serve(folder)
@@ -205,9 +204,7 @@ async def test_a_missing_file_is_told_with_the_way_out(serve, folder):
     assert message == "no such file: x.md; use list_directory to see what there is"
 
 
-@pytest.mark.parametrize(
-    "arguments", [{}, {"path": ["a"]}, {"path": "a", "offset": -1}, {"path": "a", "limit": 0}]
-)
+@pytest.mark.parametrize("arguments", [{}, {"path": ["a"]}, {"path": "a", "offset": -1}, {"path": "a", "limit": 0}])
 async def test_wrong_arguments_are_a_tool_error(serve, folder, arguments):
     caller = await serve(folder)
     assert "do not fit" in await caller.refused("read_file", **arguments)
