@@ -198,6 +198,7 @@ async def build_services(settings: Settings, ambient: Ambient, environ: Mapping[
     authentication = ClientAuthentication(clients)
     refresh_ttl = settings.refresh_token_expiry
     setup = Setup(users, passwords, seal("setup", CODE_TTL), ambient)
+    admission = Admission(users, setup, settings.allowed_users, settings.auto_create_users, ambient)
     return Services(
         settings=settings,
         ambient=ambient,
@@ -227,7 +228,7 @@ async def build_services(settings: Settings, ambient: Ambient, environ: Mapping[
         password_sign_in=PasswordSignIn(users, passwords, ambient),
         provider_sign_in=ProviderSignIn(
             {one.id: one for one in ways_in.providers},
-            Admission(users, settings.allowed_users, settings.auto_create_users, ambient),
+            admission,
             used_once,
             seal("state", settings.state_timeout),
             seal("sign-in", settings.state_timeout),
@@ -245,6 +246,7 @@ async def build_services(settings: Settings, ambient: Ambient, environ: Mapping[
             notices=NoticeStore(database),
             registration=registration,
             passwords=passwords,
+            admission=admission,
             ways_in=ways_in,
             summary=lambda: settings.summary(ways_in.available(), ways_in.usable()),
             situation=lambda: situation(settings, gateway, setup),

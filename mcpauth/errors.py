@@ -125,6 +125,14 @@ class PageError(MCPAuthError):
         self.status, self.title, self.hint, self.error = status, title, hint, error
 
 
+class SignInRefused(MCPAuthError):
+    """Shown on the page with the form; ``retry_after`` in seconds, 0 when another attempt may be made at once."""
+
+    def __init__(self, message: str, retry_after: int = 0) -> None:
+        super().__init__(message)
+        self.message, self.retry_after = message, retry_after
+
+
 class IdentityError(MCPAuthError):
     """A provider refused, or did not answer. ``hint`` is for the person at the browser."""
 

@@ -11,6 +11,7 @@ from .errors import OAuthError, OperationError
 from .identity import password as password_rules
 from .identity.password import Passwords
 from .models.records import Role, User
+from .oauth.admission import Admission
 from .oauth.authorization import display_name
 from .oauth.client_registration import ClientRegistration, read_metadata
 from .oauth.setup import name_problem
@@ -53,6 +54,7 @@ class Operations:
         notices: NoticeStore,
         registration: ClientRegistration,
         passwords: Passwords,
+        admission: Admission,
         ways_in: WaysIn,
         summary: Callable[[], Answer],
         situation: Callable[[], Answer],
@@ -60,6 +62,7 @@ class Operations:
     ) -> None:
         self._users, self._clients, self._grants, self._sessions = users, clients, grants, sessions
         self._notices, self._registration, self._passwords, self._ways_in = notices, registration, passwords, ways_in
+        self._admission = admission
         self._summary, self._situation, self._ambient = summary, situation, ambient
         self._by_name: dict[str, Callable[..., Awaitable[Any]]] = {
             "config": self.config,
@@ -163,10 +166,15 @@ class Operations:
 
     async def user_remove(self, name: str) -> Answer:
         user = await self._user(name)
+        listed = [one for one in await self._users.identities(user.user_id) if self._admission.lists(one)]
         if not await self._users.remove(user.user_id, self._ambient.now()):
             raise OperationError(f"{user.name} is the last owner; make somebody else an owner first")
         logger.info("user_removed", extra=log.fields(user_id=user.user_id))
-        return {"name": user.name, "user_id": user.user_id}
+        return {
+            "name": user.name,
+            "user_id": user.user_id,
+            "still_allowed": [f"{one.provider}:{one.login}" for one in listed],
+        }
 
     async def user_password(self, name: str, password: str) -> Answer:
         """A new password; every browser session ends, because whoever had the old one may be in there."""
@@ -174,8 +182,6 @@ class Operations:
         if problem := password_rules.problem(password):
             raise OperationError(problem)
         await self._users.set_password(user.user_id, await self._passwords.hash(password), self._ambient.now())
-        live = self._sessions.list_live(self._ambient.now(), user.user_id)
-        await self._sessions.close([one.record.session_id for one in live if one.grant is None])
         logger.info("password_set", extra=log.fields(user_id=user.user_id))
         return {"name": user.name, "user_id": user.user_id}
 

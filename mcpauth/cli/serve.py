@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets, bind_unix_socket
 
 from .. import __version__, log
@@ -17,11 +16,12 @@ from ..app import Services, build_services, make_app, prepare_data_dir
 from ..control import NAME, ControlServer
 from ..errors import DataDirectoryBusy, SettingsError
 from ..oauth.ways_in import NAMES
-from ..settings import Settings
+from ..settings import LOOPBACK_HOSTS, Settings
+from ..web.server import LimitedServer
 
 # Stopping takes less than five seconds: this is for requests that are being answered, this for all, children included.
 FOR_REQUESTS, FOR_ALL = 4.0, 4.4
-LARGEST_HEADERS = 64 * 1024
+MOST_DESCRIPTORS = 8192
 
 
 def lock(data_dir: Path) -> FileLock:
@@ -36,7 +36,7 @@ def lock(data_dir: Path) -> FileLock:
     return held
 
 
-def listen(server: HTTPServer, settings: Settings) -> None:
+def listen(server: LimitedServer, settings: Settings) -> None:
     """Raises SettingsError for an address that cannot be listened on."""
     try:
         if settings.unix_socket is not None:
@@ -50,6 +50,19 @@ def listen(server: HTTPServer, settings: Settings) -> None:
             f"cannot listen on {settings.host} port {settings.port} ({os.strerror(error.errno or 0)}): "
             "set MCP_OAUTH_PORT or MCP_OAUTH_HOST"
         ) from None
+
+
+def descriptors() -> int:
+    """How many files and connections this process may have open: as many as the system lets it."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 512
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST_DESCRIPTORS if hard == resource.RLIM_INFINITY else min(hard, MOST_DESCRIPTORS)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return wanted
 
 
 async def serve(settings: Settings) -> int:
@@ -73,7 +86,8 @@ async def _run(services: Services, data_dir: Path) -> None:
         with contextlib.suppress(NotImplementedError):
             loop.add_signal_handler(number, stopping.set)
     app = make_app(services)
-    server = HTTPServer(app, max_header_size=LARGEST_HEADERS, idle_connection_timeout=300, body_timeout=120)
+    # The other half is for children, files and the database.
+    server = LimitedServer(app, most=descriptors() // 2)
     listen(server, services.settings)
     await services.start()
     control = ControlServer(data_dir / NAME, services.operations.run)
@@ -97,7 +111,13 @@ async def _run(services: Services, data_dir: Path) -> None:
 
 def greet(services: Services) -> None:
     settings = services.settings
-    where = f"{settings.origin}  (only this computer reaches it)" if settings.loopback else settings.origin
+    where = settings.origin
+    if settings.unix_socket is not None:
+        where += f"  (through whatever serves {settings.unix_socket} there)"
+    elif settings.loopback and settings.host in LOOPBACK_HOSTS | {"::1"}:
+        where += "  (only this computer reaches it)"
+    elif settings.loopback:
+        where += "  (a name for this computer only: set MCP_OAUTH_PUBLIC_URL)"
     names = ", ".join(NAMES[one] for one in services.ways_in.usable()) or "none"
     if not settings.enabled:
         names = "off: everybody who reaches the socket may do everything"

@@ -38,7 +38,11 @@ def lines(operation: str, answer: Any, running: bool) -> Iterable[str]:
         return status(answer, running)
     if operation == "client add":
         return client_added(answer)
-    return [clean(DONE[operation].format(**answer))]
+    done = [clean(DONE[operation].format(**answer))]
+    if answer.get("still_allowed"):
+        accounts = clean(", ".join(answer["still_allowed"]))
+        done.append(f"An entry of MCP_OAUTH_ALLOWED_USERS fits {accounts}: it lets them in again.")
+    return done
 
 
 def table(columns: Sequence[str], rows: list[dict[str, Any]]) -> Iterable[str]:

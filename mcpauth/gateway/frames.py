@@ -18,6 +18,7 @@ LIMIT = 16 * 1024 * 1024
 _VERSION = msgspec.Raw(b'"2.0"')
 _decoder = msgspec.json.Decoder(Frame)
 _text = msgspec.json.Decoder(str)
+_integer = msgspec.json.Decoder(int)
 _identifier: msgspec.json.Decoder[int | str] = msgspec.json.Decoder(int | str)
 _encoder = msgspec.json.Encoder()
 _encode = _encoder.encode
@@ -81,6 +82,16 @@ def text(member: msgspec.Raw | None) -> str | None:
         return None
     try:
         return _text.decode(member)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+
+
+def integer(member: msgspec.Raw | None) -> int | None:
+    """The integer, or None of what is absent or is none: 1e999 is a number to JSON, but to nobody else."""
+    if member is None:
+        return None
+    try:
+        return _integer.decode(member)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 

@@ -97,8 +97,8 @@ class InFlight:
 
     def _progressed(self, frame: Frame) -> None:
         params = frames.members(frame.get("params"))
-        token = frames.value(params["progressToken"]) if "progressToken" in params else None
-        exchange = self._waiting.get(token) if isinstance(token, int) else None
+        token = frames.integer(params.get("progressToken"))
+        exchange = None if token is None else self._waiting.get(token)
         if exchange is not None and exchange.token is not None:
             frame["params"] = frames.raw({**params, "progressToken": exchange.token})
             exchange.put(frame)

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable
 
 from ..ambient import Ambient
-from ..errors import UnknownSession
+from ..errors import BackendUnavailable, UnknownSession
 from ..models.principal import Principal
 from .frames import Frame
 from .mcp_session import McpSession
@@ -19,10 +19,13 @@ class McpSessions:
     def __init__(self, ambient: Ambient, tools_changed: Callable[[str], None]) -> None:
         self._ambient, self._tools_changed = ambient, tools_changed
         self._sessions: dict[str, McpSession] = {}
-        self._closing: set[asyncio.Task[None]] = set()
+        self._closing: dict[asyncio.Task[None], str] = {}
 
     def open(self, principal: Principal, endpoint: str | None, initialize: Frame) -> McpSession:
         """A new session; of a grant that has five, the least recently used ends."""
+        if sum(grant_id == principal.grant_id for grant_id in self._closing.values()) >= 2 * PER_GRANT:
+            # Their children still run: a client must not start more than it may have.
+            raise BackendUnavailable("too many MCP sessions were begun in a short time; wait a moment")
         session_id = self._ambient.secret()
         session = McpSession(session_id, principal, endpoint, initialize, self._tools_changed)
         session.used_at = self._ambient.now()
@@ -55,8 +58,8 @@ class McpSessions:
     def dismiss(self, session: McpSession) -> None:
         """It has ended; its children are given the time they need."""
         task = asyncio.create_task(self._finish([session]))
-        self._closing.add(task)
-        task.add_done_callback(self._closing.discard)
+        self._closing[task] = session.grant_id
+        task.add_done_callback(self._closing.pop)
         self._sessions.pop(session.session_id, None)
 
     async def end_grant(self, grant_id: str) -> None:

@@ -59,8 +59,8 @@ class ServerRequests(Generic[L]):
     def progress(self, frame: Frame) -> tuple[L, Frame] | None:
         """The same for the client's notifications/progress."""
         params = frames.members(frame.get("params"))
-        number = frames.value(params["progressToken"]) if "progressToken" in params else None
-        asked = self._asked.get(number) if isinstance(number, int) else None
+        number = frames.integer(params.get("progressToken"))
+        asked = None if number is None else self._asked.get(number)
         if asked is None or asked.token is None:
             return None
         return asked.link, {**frame, "params": frames.raw({**params, "progressToken": asked.token})}

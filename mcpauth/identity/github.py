@@ -86,9 +86,13 @@ class GitHub:
             async with self._http.request(
                 method, url, data=data, headers=sent, timeout=TIMEOUT, allow_redirects=False
             ) as response:
-                body = await response.content.read(LARGEST_ANSWER)
                 if response.status != 200:
                     raise IdentityError(f"GitHub answered {response.status}", UNREACHABLE)
+                body = bytearray()
+                async for chunk in response.content.iter_any():
+                    body += chunk
+                    if len(body) > LARGEST_ANSWER:
+                        raise IdentityError("GitHub's answer is too long", UNREACHABLE)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise IdentityError(f"GitHub cannot be reached: {type(error).__name__}", UNREACHABLE) from None
         try:

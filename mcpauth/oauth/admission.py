@@ -9,6 +9,7 @@ from ..ambient import Ambient
 from ..errors import PageError
 from ..models.records import Identity, Role, User
 from ..store.users import UserStore
+from .setup import Setup
 
 logger = logging.getLogger(__name__)
 
@@ -17,14 +18,18 @@ MOST_PENDING = 100
 
 class Admission:
     def __init__(
-        self, users: UserStore, allowed_users: Sequence[str], auto_create_users: bool, ambient: Ambient
+        self, users: UserStore, setup: Setup, allowed_users: Sequence[str], auto_create_users: bool, ambient: Ambient
     ) -> None:
-        self._users, self._ambient = users, ambient
+        self._users, self._setup, self._ambient = users, setup, ambient
         self._allowed = [entry.strip().lower() for entry in allowed_users]
         self._auto_create = auto_create_users
 
-    async def admit(self, identity: Identity, *, with_setup_code: bool) -> User:
-        """The user that this identity is, made now if need be. Raises PageError for who may not come in."""
+    async def admit(self, identity: Identity, setup_code_hash: str) -> User:
+        """The user that this identity is, made now if need be. Raises PageError for who may not come in.
+
+        ``setup_code_hash`` is of the setup code that the person had shown, empty for none.
+        """
+        with_setup_code = self._setup.is_current(setup_code_hash)
         now = self._ambient.now()
         user = await self._users.find_by_identity(identity)
         allowed = await self._is_allowed(identity)
@@ -35,7 +40,8 @@ class Admission:
                 await self._users.pin_login(identity)
             if owns and await self._users.promote_to_owner(user.user_id, now):
                 return user.model_copy(update={"role": "owner"})
-            if user.role == "pending" and allowed:
+            # Not whom the owner made pending: only who has waited since they came.
+            if user.role == "pending" and allowed and user.role_set_at == user.created_at:
                 await self._users.set_role(user.user_id, "member", now)
                 return user.model_copy(update={"role": "member"})
             return user
@@ -58,13 +64,17 @@ class Admission:
         logger.info("user_added", extra=about)
         return added
 
+    def lists(self, identity: Identity) -> bool:
+        """Whether an entry of ALLOWED_USERS fits: who is removed would come in again."""
+        name = f"{identity.provider}:{identity.login}".lower()
+        return any(fnmatchcase(name, entry) for entry in self._allowed)
+
     def _is_first(self, identity: Identity) -> bool:
         """Only an exact first entry can make an owner: a glob could be matched by a stranger."""
         return bool(self._allowed) and self._allowed[0] == f"{identity.provider}:{identity.login}".lower()
 
     async def _is_allowed(self, identity: Identity) -> bool:
-        name = f"{identity.provider}:{identity.login}".lower()
-        if not any(fnmatchcase(name, entry) for entry in self._allowed):
+        if not self.lists(identity):
             return False
         # The first match pins the provider's id: who takes over a login later is somebody else.
         return not await self._users.login_is_linked(identity)

@@ -22,7 +22,8 @@ from .seal import Seal
 logger = logging.getLogger(__name__)
 
 PKCE_REQUIRED = "PKCE code_challenge and code_challenge_method=S256 are required"
-LONGEST_STATE = 4096
+# Through a provider it travels in a cookie, sealed twice; browsers drop cookies of more than 4 KiB.
+LONGEST_STATE = 3000
 
 
 class AuthorizationRequest(BaseModel):
@@ -54,14 +55,14 @@ class RedirectedError(Exception):
 
 
 class ConsentQuestion(BaseModel):
-    """What the consent page asks. ``connected_before`` is about this person and this client."""
+    """What the consent page asks. ``before`` is what this person allowed this client last, for the same resource."""
 
     model_config = ConfigDict(frozen=True)
 
     request: AuthorizationRequest
     client: Client
     client_name: str
-    connected_before: bool
+    before: Grant | None
     signs_out: str | None
     scope_note: str | None
 
@@ -214,7 +215,7 @@ class Authorization:
             request=request,
             client=client,
             client_name=display_name(client),
-            connected_before=any(grant.ended_at is None for grant in connected),
+            before=next((one for one in connected if one.ended_at is None and one.resource == request.resource), None),
             signs_out=await self._surplus(user),
             scope_note="It did not ask for mcp, which everything here needs, so mcp was added."
             if request.scope_added

@@ -10,13 +10,16 @@ class BrowserSessions:
     def __init__(self, sessions: SessionStore, users: UserStore, ambient: Ambient) -> None:
         self._sessions, self._users, self._ambient = sessions, users, ambient
 
-    async def open(self, user: User, replaces: str | None) -> str:
-        """A new session's cookie; the one it replaces ends, so that a cookie planted before is worth nothing."""
+    async def open(self, user: User, replaces: str | None, password_hash: str | None) -> str | None:
+        """A new session's cookie; the one it replaces ends, so that a cookie planted before is worth nothing.
+
+        None when ``user`` may not come in any more, or ``password_hash`` is not theirs any more.
+        """
         cookie = self._ambient.secret()
         if replaces:
             await self.close(replaces)
         now = self._ambient.instant()
-        await self._sessions.open_browser(
+        opened = await self._sessions.open_browser(
             Session(
                 session_id=self._ambient.identifier(),
                 user_id=user.user_id,
@@ -26,9 +29,10 @@ class BrowserSessions:
                 last_used_at=now,
                 access_expires_at=0,
                 generation=0,
-            )
+            ),
+            password_hash,
         )
-        return cookie
+        return cookie if opened else None
 
     async def find(self, cookie: str) -> User | None:
         """Who is signed in with this cookie; counts as a use."""

@@ -7,14 +7,13 @@ from pydantic import BaseModel, ConfigDict
 
 from .. import log
 from ..ambient import Ambient, fingerprint
-from ..errors import PageError
+from ..errors import PageError, SignInRefused
 from ..identity import password as password_rules
 from ..identity.password import Passwords
 from ..models.records import User
 from ..store.users import UserStore
 from .rate_limit import RateLimit
 from .seal import Seal
-from .sign_in import SignInRefused
 
 logger = logging.getLogger(__name__)
 
@@ -60,15 +59,21 @@ class Setup:
                 "Each link is valid for one hour, and only until the server starts again. "
                 "Start it again, and open the link that it prints.",
             )
-        return self._seal.seal(SetupPass(code_hash=fingerprint(self.code)))
+        return self._seal.seal(SetupPass(code_hash=self.code_hash))
 
     def is_passed(self, cookie: str) -> bool:
         """Whether ``cookie`` holds a pass that is still good. Raises PageError when there is an owner."""
         self.check_needed()
         shown = self._seal.unseal(cookie, SetupPass)
-        return (
-            shown is not None and shown.code_hash == fingerprint(self.code) and self._ambient.now() < self._expires_at
-        )
+        return shown is not None and self.is_current(shown.code_hash)
+
+    @property
+    def code_hash(self) -> str:
+        return fingerprint(self.code)
+
+    def is_current(self, code_hash: str) -> bool:
+        """Whether it is the hash of the code that is good now."""
+        return code_hash == self.code_hash and self._ambient.now() < self._expires_at
 
     async def make_owner(self, cookie: str, name: str, password: str, again: str) -> User:
         """The owner, with this name and password. Raises SignInRefused for bad input, PageError otherwise."""

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from .. import log
 from ..ambient import Ambient, fingerprint
-from ..errors import IdentityError, PageError
+from ..errors import IdentityError, PageError, SignInRefused
 from ..identity.password import Passwords
 from ..identity.provider import Provider
 from ..models.records import User
@@ -22,7 +22,7 @@ from .seal import Seal
 
 logger = logging.getLogger(__name__)
 
-MOST_FAILURES, WINDOW = 10, 15 * 60
+MOST_FAILURES, MOST_ARRIVALS, WINDOW = 10, 30, 15 * 60
 MOST_REMEMBERED = 10_000
 
 
@@ -52,7 +52,7 @@ class PendingSignIn(BaseModel):
     provider: str
     code_verifier: str
     request: str
-    with_setup_code: bool
+    setup_code_hash: str
 
 
 class Departure(NamedTuple):
@@ -71,14 +71,6 @@ class Arrival(NamedTuple):
     request: str
 
 
-class SignInRefused(Exception):
-    """Shown on the sign-in page; ``retry_after`` in seconds, 0 when another attempt may be made at once."""
-
-    def __init__(self, message: str, retry_after: int = 0) -> None:
-        super().__init__(message)
-        self.message, self.retry_after = message, retry_after
-
-
 def cookie_suffix(nonce: str) -> str:
     return fingerprint(nonce)[:12]
 
@@ -88,9 +80,12 @@ class PasswordSignIn:
         self._users, self._passwords, self._ambient = users, passwords, ambient
         self._failures = RateLimit(MOST_FAILURES, WINDOW)
 
-    async def sign_in(self, name: str, password: str, address: str, browser: KnownBrowser | None) -> User:
-        """Whose name and password these are. Raises SignInRefused, equally for unknown names and wrong passwords.
+    async def sign_in(
+        self, name: str, password: str, address: str, browser: KnownBrowser | None
+    ) -> tuple[User, str | None]:
+        """Whose name and password these are, and the hash that said so.
 
+        Raises SignInRefused, equally for unknown names and wrong passwords.
         A browser that signed in before has a count of its own: strangers cannot lock the owner out.
         """
         user = await self._users.find_by_name(name)
@@ -113,7 +108,7 @@ class PasswordSignIn:
         for key in keys:
             self._failures.take_back(key)
         logger.info("signed_in", extra=log.fields(user_id=user.user_id, provider="password", address=address))
-        return user
+        return user, known
 
     def remember(self, user: User, browser: KnownBrowser | None) -> KnownBrowser:
         """What the browser shows next time, so that strangers' failures do not count for it."""
@@ -136,8 +131,10 @@ class ProviderSignIn:
         self._state_seal, self._cookie_seal, self._ambient = state_seal, cookie_seal, ambient
         # Those on their way back now; the ones that succeeded are kept on disk.
         self._seen: OrderedDict[str, None] = OrderedDict()
+        # Each one that comes back makes us ask the provider.
+        self._arrivals = RateLimit(MOST_ARRIVALS, WINDOW)
 
-    def depart(self, provider_id: str, request: str, *, with_setup_code: bool = False) -> Departure:
+    def depart(self, provider_id: str, request: str, *, setup_code_hash: str = "") -> Departure:
         """Send the browser to the provider. Nothing is stored here. Raises PageError for an unknown one."""
         provider = self._providers.get(provider_id)
         if provider is None:
@@ -147,7 +144,7 @@ class ProviderSignIn:
             provider=provider_id,
             code_verifier=self._ambient.secret(),
             request=request,
-            with_setup_code=with_setup_code,
+            setup_code_hash=setup_code_hash,
         )
         state = self._state_seal.seal(State(nonce=pending.nonce))
         url = provider.authorization_url(state, pkce.challenge_of(pending.code_verifier))
@@ -160,8 +157,12 @@ class ProviderSignIn:
             raise _lost()
         return cookie_suffix(known.nonce)
 
-    async def arrive(self, state: str, cookie: str, code: str, error: str) -> Arrival:
+    async def arrive(self, state: str, cookie: str, code: str, error: str, address: str) -> Arrival:
         """The browser came back with ``code``, or with the provider's ``error``. Raises PageError."""
+        now = self._ambient.now()
+        if wait := self._arrivals.wait(address, now):
+            raise PageError(429, "Too many attempts", f"Try again in {-(-wait // 60)} minutes.")
+        self._arrivals.add(address, now)
         known = self._state_seal.unseal(state, State)
         pending = self._cookie_seal.unseal(cookie, PendingSignIn)
         if known is None or pending is None or known.nonce != pending.nonce:
@@ -176,7 +177,7 @@ class ProviderSignIn:
         except IdentityError as failure:
             logger.warning("sign_in_failed", extra=log.fields(provider=provider.id, reason=str(failure)))
             raise PageError(502, f"Signing in with {provider.name} did not work", failure.hint) from None
-        user = await self._admission.admit(identity, with_setup_code=pending.with_setup_code)
+        user = await self._admission.admit(identity, pending.setup_code_hash)
         if not await self._used_once.use(fingerprint(pending.nonce), self._ambient.now() + self._state_seal.ttl):
             raise _lost()
         logger.info("signed_in", extra=log.fields(user_id=user.user_id, provider=provider.id))

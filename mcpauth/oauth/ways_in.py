@@ -18,7 +18,11 @@ class WaysIn:
 
     @property
     def password(self) -> bool:
-        return self._has_password() and (not self._trusted or "password" in self._trusted)
+        return self._has_password() and self.trusts_passwords
+
+    @property
+    def trusts_passwords(self) -> bool:
+        return not self._trusted or "password" in self._trusted
 
     def _has_password(self) -> bool:
         return self._users.with_password > 0 or not self._enabled

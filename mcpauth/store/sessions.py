@@ -41,6 +41,16 @@ SUPERSEDE = """
 """
 
 
+STILL_WELCOME = """
+    select 1
+      from users
+     where user_id = :user_id
+       and role != 'pending'
+       and (:password_hash is null
+            or :password_hash = (select password_hash from passwords where user_id = :user_id))
+"""
+
+
 class Limits(NamedTuple):
     """``per_user`` sessions of each kind; one ends ``timeout`` seconds after its last use."""
 
@@ -202,13 +212,25 @@ class SessionStore:
         if values:
             self._database.submit(lambda connection: connection.executemany(TOUCH, values).rowcount)
 
-    async def open_browser(self, session: Session) -> None:
-        """Open a browser's session within the cap."""
+    async def open_browser(self, session: Session, password_hash: str | None = None) -> bool:
+        """Open a browser's session within the cap.
+
+        False when the user was removed or made pending meanwhile, or has another password than the one that
+        was checked; None when it was no password.
+        """
+
+        def open_checked(connection: sqlite3.Connection) -> Opened | None:
+            about = {"user_id": session.user_id, "password_hash": password_hash}
+            if connection.execute(STILL_WELCOME, about).fetchone() is None:
+                return None
+            return open_within_cap(connection, session, self.limits)
+
+        def then(opened: Opened | None) -> None:
+            if opened is not None:
+                self.opened(opened, None)
+
         self.flush()
-        await self._database.transact(
-            lambda connection: open_within_cap(connection, session, self.limits),
-            lambda opened: self.opened(opened, None),
-        )
+        return await self._database.transact(open_checked, then) is not None
 
     async def close(self, session_ids: Iterable[str]) -> None:
         """Close these sessions; their cookies and access tokens stop working."""

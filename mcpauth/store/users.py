@@ -228,8 +228,17 @@ class UserStore:
         return row[0] if row else None
 
     async def set_password(self, user_id: str, password_hash: str, now: int) -> None:
-        values = {"user_id": user_id, "password_hash": password_hash, "now": now}
-        await self._change(lambda connection: connection.execute(SET_PASSWORD, values).rowcount)
+        """The new password; every browser session ends with the old one."""
+
+        def set_password(connection: sqlite3.Connection) -> tuple[bool, tuple[str, ...]]:
+            values = {"user_id": user_id, "password_hash": password_hash, "now": now}
+            connection.execute(SET_PASSWORD, values)
+            closed = connection.execute(
+                "delete from sessions where user_id = ? and grant_id is null returning session_id", (user_id,)
+            )
+            return True, tuple(row[0] for row in closed.fetchall())
+
+        await self._change_and_close(set_password)
 
     async def set_role(self, user_id: str, role: Role, now: int) -> bool:
         """False when this would leave the server without an owner; then nothing changed.

@@ -65,8 +65,8 @@ class BaseHandler(web.RequestHandler):
         super().check_xsrf_cookie()
 
     def check_host(self) -> None:
-        host = self.site.host_of(self.request)
-        if not self.site.serves(host):
+        if not self.site.serves(self.request):
+            host = self.request.headers.get("X-Forwarded-Host") or self.request.headers.get("Host", "")
             about = log.fields(host=host[:100], hint="set MCP_OAUTH_PUBLIC_URL to the origin that clients use")
             logger.warning("host_refused", extra=about)
             raise PageError(421, "This is not the address of this server", f"It serves {self.site.origin}.")
@@ -75,20 +75,22 @@ class BaseHandler(web.RequestHandler):
         self.application.ended(self)  # type: ignore[attr-defined]
 
     def on_connection_close(self) -> None:
+        super().on_connection_close()
         self.application.ended(self)  # type: ignore[attr-defined]
 
     def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
         if isinstance(value, RedirectedError):
             return
+        # Cut: a stranger chooses how long it is.
+        path = self.request.path[:200]
         if isinstance(value, OAuthError):
-            about = log.fields(path=self.request.path, error=value.error, reason=value.description)
-            logger.info("request_refused", extra=about)
+            logger.info("request_refused", extra=log.fields(path=path, error=value.error, reason=value.description))
         elif isinstance(value, PageError):
-            logger.info("request_refused", extra=log.fields(path=self.request.path, reason=value.title))
+            logger.info("request_refused", extra=log.fields(path=path, reason=value.title))
         elif isinstance(value, web.HTTPError) and value.status_code < 500:
-            logger.info("request_refused", extra=log.fields(path=self.request.path, status=value.status_code))
+            logger.info("request_refused", extra=log.fields(path=path, status=value.status_code))
         else:
-            logger.error("request_failed", exc_info=value, extra=log.fields(path=self.request.path))
+            logger.error("request_failed", exc_info=value, extra=log.fields(path=path))
 
     def accepts_html(self) -> bool:
         return "text/html" in self.request.headers.get("Accept", "")
@@ -129,6 +131,15 @@ class BaseHandler(web.RequestHandler):
         """The error as JSON. ``title`` and ``hint`` are a page's words, and make the description."""
         description = hint if title == "This did not work" else f"{title}. {hint}"
         self.write_json({"error": error, "error_description": description})
+
+
+def _is_unicode(text: str) -> bool:
+    """JSON can spell half a surrogate pair, which nothing later can store or hash."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 class JSONHandler(BaseHandler):
@@ -173,6 +184,8 @@ class JSONHandler(BaseHandler):
                 raise InvalidRequest("the body is not form-encoded UTF-8") from None
         values: dict[str, str] = {}
         for name, value in given:
+            if not _is_unicode(value):
+                raise InvalidRequest("a parameter is not UTF-8")
             if name == "resource" and values.get(name, value) != value:
                 raise InvalidTarget("only one resource can be asked for at a time")
             if name in values and name != "resource":
@@ -252,9 +265,14 @@ class PageHandler(BaseHandler):
             self.site.cookie_name(name), path="/", httponly=True, secure=self.site.secure_cookies, samesite="lax"
         )
 
-    async def sign_in(self, user: User) -> None:
-        """Open a browser session for ``user``, with a new cookie whatever the browser came with."""
-        cookie = await self.browser_sessions.open(user, self.read_cookie("session") or None)
+    async def sign_in(self, user: User, password_hash: str | None = None) -> None:
+        """Open a browser session for ``user``, with a new cookie whatever the browser came with.
+
+        Raises PageError when the user, or the password that was checked, is not good any more.
+        """
+        cookie = await self.browser_sessions.open(user, self.read_cookie("session") or None, password_hash)
+        if cookie is None:
+            raise PageError(403, "You cannot sign in", "Your account was changed a moment ago. Try again.")
         self.write_cookie("session", cookie, self.site.session_ttl)
         self.user = user
 

@@ -1,7 +1,5 @@
 """The consent page: the only place where a code is made (RFC 6749 §4.1.1)."""
 
-from collections.abc import Mapping
-
 from tornado import web
 
 from ..errors import PageError
@@ -10,23 +8,8 @@ from ..gateway.gateway import Gateway
 from ..models.records import User
 from ..oauth import redirect_uri, scope
 from ..oauth.authorization import Authorization, ConsentQuestion
+from . import ticks
 from .sign_in import SignInSteps
-
-# Ticked beside every server: what is added later too.
-LATER = "*"
-
-Servers = Mapping[str, frozenset[str] | None]
-
-
-def read_ticks(offers: list[BackendState], servers: list[str], tools: list[str]) -> Servers:
-    """What was ticked, of what was offered. All tools ticked, or none known, is the whole server."""
-    ticked: dict[str, frozenset[str] | None] = {}
-    for offer in offers:
-        if offer.name in servers:
-            known = {tool.name for tool in offer.tools}
-            chosen = frozenset(name for name in known if f"{offer.name}/{name}" in tools)
-            ticked[offer.name] = None if chosen == known else chosen
-    return ticked
 
 
 class ConsentHandler(SignInSteps):
@@ -58,15 +41,17 @@ class ConsentHandler(SignInSteps):
         if decision != "allow":
             raise web.HTTPError(400)
         offers = await self.offers(question)
-        ticked = read_ticks(offers, self.get_body_arguments("server"), self.get_body_arguments("tool"))
-        if offers and not ticked:
+        ticked = ticks.read(
+            offers,
+            self.get_body_arguments("server"),
+            self.get_body_arguments("tool"),
+            self.get_body_arguments("shown"),
+        )
+        if offers and ticked is not None and not ticked:
             self.set_status(400)
             await self.show(question, request, user, "Tick at least one server, or choose Deny.")
             return
-        everything = LATER in self.get_body_arguments("server") and all(
-            offer.name in ticked and ticked[offer.name] is None for offer in offers
-        )
-        target = await self._authorization.approve(request, user, None if everything else ticked)
+        target = await self._authorization.approve(request, user, ticked)
         self.send_back(target, question, denied=False)
 
     def _allowed_user(self) -> User | None:
@@ -104,6 +89,7 @@ class ConsentHandler(SignInSteps):
         asked = question.request
         scopes = asked.scope.split()
         known, level = self._standing(question)
+        servers = ticks.show(await self.offers(question), question.before)
         self.page(
             "consent.html",
             title=f"{question.client_name} wants to connect",
@@ -117,12 +103,14 @@ class ConsentHandler(SignInSteps):
             loopback=redirect_uri.is_loopback(asked.redirect_uri) or not redirect_uri.is_web(asked.redirect_uri),
             known=known,
             known_level=level,
-            already_connected=question.connected_before,
+            already_connected=question.before is not None,
+            unfold=ticks.is_wider(servers, question.before),
             user_name=user.name,
             scopes=[{"name": name, "meaning": scope.meaning(name)} for name in scopes],
             scope_note=question.scope_note,
-            servers=[self._server(offer) for offer in await self.offers(question)],
+            servers=servers,
             later=asked.resource == f"{self.site.origin}/mcp",
+            later_ticked=ticks.later(question.before),
             sign_out_note=question.signs_out
             and f"You have as many programs connected as this server allows. {question.signs_out}, "
             "which was used least recently, will be signed out; it can come back by itself.",
@@ -133,28 +121,8 @@ class ConsentHandler(SignInSteps):
 
     @staticmethod
     def _standing(question: ConsentQuestion) -> tuple[str, str]:
-        if question.connected_before:
+        if question.before is not None:
             return "You connected it before.", "connected"
         if question.client.preregistered:
             return "The owner of this server registered it.", "registered"
         return "It registered itself. Nobody has checked the name that it gives.", "new"
-
-    @staticmethod
-    def _server(offer: BackendState) -> dict[str, object]:
-        return {
-            "name": offer.name,
-            "title": offer.name,
-            "state": offer.state if offer.state == "ok" else offer.reason or "has not answered yet",
-            "ticked": True,
-            "tools": [
-                {
-                    "name": tool.name,
-                    "title": tool.title,
-                    "description": tool.description,
-                    "read_only": tool.read_only,
-                    "destructive": tool.destructive,
-                    "ticked": True,
-                }
-                for tool in offer.tools
-            ],
-        }

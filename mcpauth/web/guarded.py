@@ -114,7 +114,9 @@ class GuardedHandler(JSONHandler):
     def data_received(self, chunk: bytes) -> None:
         self._size += len(chunk)
         if not self._refused:
-            self._body.append(chunk)
+            # Only a POST has a body that is looked at, and only of whom the bearer let in.
+            if self.request.method == "POST":
+                self._body.append(chunk)
             if self._size > frames.LIMIT:
                 self._refuse_early(_Refusal(413, TOO_LONG))
         elif self._size > frames.LIMIT:

@@ -1,7 +1,8 @@
 """/setup: the first owner, once."""
 
+from ..errors import SignInRefused
 from ..oauth.setup import Setup
-from ..oauth.sign_in import ProviderSignIn, SignInRefused
+from ..oauth.sign_in import ProviderSignIn
 from ..oauth.ways_in import WaysIn
 from .sign_in import SignInSteps
 
@@ -30,13 +31,15 @@ class SetupHandler(SignInSteps):
         passed = self._setup.is_passed(self.read_cookie("setup"))
         provider = self.get_query_argument("provider", "")
         if provider and passed:
-            self.leave(self._provider_sign_in.depart(provider, "", with_setup_code=True))
+            self.leave(self._provider_sign_in.depart(provider, "", setup_code_hash=self._setup.code_hash))
             return
         self.show(code_missing=not passed)
 
     async def post(self) -> None:
         name = self.get_body_argument("username", "")
         try:
+            if not self._ways_in.trusts_passwords:
+                raise SignInRefused("Signing in with a password is switched off here: use another way.")
             owner = await self._setup.make_owner(
                 self.read_cookie("setup"),
                 name,
@@ -59,6 +62,7 @@ class SetupHandler(SignInSteps):
             title="Set up mcpauth",
             action="/setup",
             code_missing=code_missing,
+            password_enabled=self._ways_in.trusts_passwords,
             error=error,
             username=username[:200],
             providers=[

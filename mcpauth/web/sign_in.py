@@ -2,10 +2,11 @@
 
 from urllib.parse import urlencode
 
+from ..errors import SignInRefused
 from ..models.records import User
 from ..oauth.authorization import Authorization
 from ..oauth.seal import Seal
-from ..oauth.sign_in import Arrival, Departure, KnownBrowser, PasswordSignIn, ProviderSignIn, SignInRefused
+from ..oauth.sign_in import Arrival, Departure, KnownBrowser, PasswordSignIn, ProviderSignIn
 from ..oauth.ways_in import WaysIn
 from .base import PageHandler
 
@@ -79,7 +80,9 @@ class SignInHandler(SignInSteps):
             return
         browser = self._known_browsers.unseal(self.read_cookie("known"), KnownBrowser)
         try:
-            user = await self._password_sign_in.sign_in(name, password, self.site.party_of(self.request), browser)
+            user, password_hash = await self._password_sign_in.sign_in(
+                name, password, self.site.party_of(self.request), browser
+            )
         except SignInRefused as refused:
             self.set_status(429 if refused.retry_after else 401)
             if refused.retry_after:
@@ -91,7 +94,7 @@ class SignInHandler(SignInSteps):
             return
         known = self._password_sign_in.remember(user, browser)
         self.write_cookie("known", self._known_browsers.seal(known), KNOWN_BROWSER_TTL)
-        await self.sign_in(user)
+        await self.sign_in(user, password_hash)
         self.go("consent" if request else "signin", request, 303)
 
     async def show(self, request: str, error: str | None = None, username: str = "") -> None:
@@ -141,6 +144,7 @@ class CallbackHandler(SignInSteps):
             self.read_cookie(cookie_name),
             self.get_query_argument("code", ""),
             self.get_query_argument("error", ""),
+            self.site.party_of(self.request),
         )
         self.drop_cookie(cookie_name)
         if arrival.user.role == "pending":

@@ -51,18 +51,16 @@ class Site(NamedTuple):
             return False
         return any(parsed in network for network in self.trusted_proxies)
 
-    def host_of(self, request: HTTPServerRequest) -> str:
-        """The host name the client meant, without its port, in lower case."""
-        given = request.headers.get("Host", "")
-        if self.believes(request):
-            given = request.headers.get("X-Forwarded-Host", given)
-        try:
-            return urlsplit(f"//{given.strip()}").hostname or ""
-        except ValueError:
-            return ""
+    def serves(self, request: HTTPServerRequest) -> bool:
+        """Whether we are who the client meant, by Host and, where it counts, X-Forwarded-Host.
 
-    def serves(self, host: str) -> bool:
-        return host == self.host or host in LOOPBACK_NAMES
+        Both have to fit: a page whose own name leads to this computer comes from loopback too, and it can set
+        X-Forwarded-Host, but not Host.
+        """
+        given = [request.headers.get("Host", "")]
+        if self.believes(request):
+            given.append(request.headers.get("X-Forwarded-Host", given[0]))
+        return all(_name(one) in (self.host, *LOOPBACK_NAMES) for one in given)
 
     def address_of(self, request: HTTPServerRequest) -> str:
         """Where the request came from: the last address that no trusted proxy vouches for."""
@@ -85,6 +83,13 @@ class Site(NamedTuple):
         if parsed.version == 6 and parsed.ipv4_mapped is None:
             return str(ipaddress.ip_network((parsed, 64), strict=False))
         return str(parsed)
+
+
+def _name(host: str) -> str:
+    try:
+        return urlsplit(f"//{host.strip()}").hostname or ""
+    except ValueError:
+        return ""
 
 
 def networks(texts: Iterable[str]) -> tuple[Network, ...]:

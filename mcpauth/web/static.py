@@ -1,12 +1,16 @@
 """The style sheet, the script and the logos."""
 
+from typing import Any
+
 from tornado import web
 
+from .base import BaseHandler
 
-class AssetHandler(web.StaticFileHandler):
-    def set_default_headers(self) -> None:
-        self.set_header("X-Content-Type-Options", "nosniff")
-        self.clear_header("Server")
+
+class AssetHandler(BaseHandler, web.StaticFileHandler):
+    def prepare(self) -> Any:
+        super().prepare()
+        self.clear_header("Cache-Control")
 
     def get_cache_time(self, path: str, modified: object, mime_type: str) -> int:
         """Pages name assets with a version, which changes with the content; then they may be kept."""
