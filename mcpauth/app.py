@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from tornado import web
+from tornado.httpserver import HTTPServer
 
 from . import __version__
 from .ambient import Ambient
@@ -60,6 +61,7 @@ from .web.limits import LimitedApplication
 from .web.mcp import McpHandler
 from .web.metadata import JWKSHandler, NoDocumentHandler, ResourceMetadataHandler, ServerMetadataHandler
 from .web.registration import ClientConfigurationHandler, RegistrationHandler
+from .web.server import LimitedServer
 from .web.setup import SetupHandler
 from .web.sign_in import CallbackHandler, SignInHandler, SignOutHandler
 from .web.site import Site, networks
@@ -388,6 +390,11 @@ def make_app(services: Services) -> LimitedApplication:
         browser_sessions=s.browser_sessions,
         notices=s.operations.notices,
     )
+
+
+def make_server(app: LimitedApplication, *, most: int) -> HTTPServer:
+    """It takes at most ``most`` connections at a time."""
+    return LimitedServer(app, most=most)
 
 
 def make_site(settings: Settings) -> Site:

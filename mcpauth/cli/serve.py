@@ -8,16 +8,16 @@ import sys
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from tornado.httpserver import HTTPServer
 from tornado.netutil import bind_sockets, bind_unix_socket
 
 from .. import __version__, log
 from ..ambient import Ambient
-from ..app import Services, build_services, make_app, prepare_data_dir
+from ..app import Services, build_services, make_app, make_server, prepare_data_dir
 from ..control import NAME, ControlServer
 from ..errors import DataDirectoryBusy, SettingsError
 from ..oauth.ways_in import NAMES
 from ..settings import LOOPBACK_HOSTS, Settings
-from ..web.server import LimitedServer
 
 # Stopping takes less than five seconds: this is for requests that are being answered, this for all, children included.
 FOR_REQUESTS, FOR_ALL = 4.0, 4.4
@@ -36,7 +36,7 @@ def lock(data_dir: Path) -> FileLock:
     return held
 
 
-def listen(server: LimitedServer, settings: Settings) -> None:
+def listen(server: HTTPServer, settings: Settings) -> None:
     """Raises SettingsError for an address that cannot be listened on."""
     try:
         if settings.unix_socket is not None:
@@ -87,7 +87,7 @@ async def _run(services: Services, data_dir: Path) -> None:
             loop.add_signal_handler(number, stopping.set)
     app = make_app(services)
     # The other half is for children, files and the database.
-    server = LimitedServer(app, most=descriptors() // 2)
+    server = make_server(app, most=descriptors() // 2)
     listen(server, services.settings)
     await services.start()
     control = ControlServer(data_dir / NAME, services.operations.run)

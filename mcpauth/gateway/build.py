@@ -11,9 +11,10 @@ from ..store.database import Database
 from ..store.published_names import PublishedNameStore
 from . import configuration
 from .backend import Backend
-from .configuration import Configuration, FilesServer, StdioServer
+from .configuration import AnyServer, Configuration, RemoteServer, StdioServer
 from .files.backend import FilesBackend
 from .gateway import Gateway
+from .http import HttpBackend
 from .names import PublishedNames
 from .served import Served
 from .stdio import StdioBackend
@@ -40,9 +41,11 @@ def build(
     ambient: Ambient,
     environ: Mapping[str, str] = os.environ,
 ) -> Gateway:
-    def backend(name: str, server: StdioServer | FilesServer) -> Backend:
+    def backend(name: str, server: AnyServer) -> Backend:
         if isinstance(server, StdioServer):
             return StdioBackend(name, server, ambient, environ)
+        if isinstance(server, RemoteServer):
+            return HttpBackend(name, server, environ)
         index = data_dir / f"files-{name}.index.sqlite3"
         return FilesBackend(name, server.root, write=server.write, index=index, data_dir=data_dir, ambient=ambient)
 

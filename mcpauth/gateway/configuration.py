@@ -7,9 +7,10 @@ import stat
 from collections.abc import Iterable
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import SettingsError
 
@@ -72,10 +73,31 @@ class FilesServer(Server):
     write: bool = False
 
 
+def _web_address(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        known = False
+    if not known or not url.isprintable() or " " in url:
+        raise ValueError("must be an address that begins with https:// or http://")
+    if "@" in parts.netloc:
+        raise ValueError("must not have a name or password in it; put them into headers")
+    return url
+
+
 class RemoteServer(Server):
-    url: str = Field(pattern=r"^https?://")
+    url: Annotated[str, AfterValidator(_web_address)]
     headers: dict[str, str] = {}
-    type: str | None = None
+    type: Literal["http", "streamable-http", "streamableHttp", "sse"] = "http"
+
+    @property
+    def is_in_the_clear(self) -> bool:
+        parts = urlsplit(self.url)
+        return parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1")
+
+
+AnyServer = StdioServer | FilesServer | RemoteServer
 
 
 class Configuration(BaseModel):
@@ -83,7 +105,7 @@ class Configuration(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    servers: dict[str, StdioServer | FilesServer]
+    servers: dict[str, AnyServer]
     notes: tuple[str, ...] = ()
 
 
@@ -98,7 +120,7 @@ def read(path: Path) -> Configuration:
     given = document.get("mcpServers")
     if not isinstance(given, dict):
         raise SettingsError(f'{FILE}: "mcpServers" is missing, or is no object')
-    servers: dict[str, StdioServer | FilesServer] = {}
+    servers: dict[str, AnyServer] = {}
     origin: dict[str, str] = {}
     for key, about in given.items():
         name = slug(key)
@@ -108,8 +130,10 @@ def read(path: Path) -> Configuration:
         if name != key:
             notes.append(f'{FILE}: "{key}" is called {name}')
         server = _server(key, about, notes)
-        if isinstance(server, RemoteServer):
-            notes.append(f'{FILE}: not built yet: remote servers; "{key}" is left out')
+        if server.enabled and isinstance(server, RemoteServer):
+            servers[name] = server
+            if server.headers and server.is_in_the_clear:
+                notes.append(f'{FILE}: "{key}": http, not https: its headers can be read on their way')
         elif server.enabled and isinstance(server, StdioServer):
             cwd = server.cwd and path.parent / server.cwd.expanduser()
             servers[name] = server.model_copy(update={"cwd": cwd})
@@ -149,7 +173,7 @@ def _create(path: Path, text: str) -> None:
 def _text(path: Path) -> tuple[str, list[str]]:
     try:
         with path.open(encoding="utf-8-sig") as file:
-            mode = os.fstat(file.fileno()).st_mode
+            about = os.fstat(file.fileno())
             text = file.read()
     except UnicodeDecodeError:
         raise SettingsError(f"{FILE}: the file is not UTF-8") from None
@@ -157,10 +181,12 @@ def _text(path: Path) -> tuple[str, list[str]]:
         raise SettingsError(f"{path}: {error.strerror}") from None
     if os.name != "posix":
         return text, []
-    if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        # Whoever writes it chooses which programs run here.
+    # Whoever writes it chooses which programs run here.
+    if about.st_uid not in (0, os.geteuid()):
+        raise SettingsError(f"{path}: the file belongs to another user; run: chown {os.geteuid()} {path}")
+    if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise SettingsError(f"{path}: others may write this file; run: chmod 600 {path}")
-    readable = mode & (stat.S_IRGRP | stat.S_IROTH)
+    readable = about.st_mode & (stat.S_IRGRP | stat.S_IROTH)
     return text, [f"{path}: others may read this file; better: chmod 600 {path}"] if readable else []
 
 

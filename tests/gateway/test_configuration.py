@@ -52,7 +52,6 @@ def test_what_is_not_built_yet_is_reported_and_the_rest_works(write):
     given = configuration.read(
         write(
             {
-                "far": {"url": "https://example.com/mcp", "headers": {"Authorization": "Bearer s3cret"}},
                 "near": {"command": "x", "share": "all", "idle_stop": 60},
                 "off": {"command": "x", "enabled": False},
             }
@@ -60,10 +59,32 @@ def test_what_is_not_built_yet_is_reported_and_the_rest_works(write):
     )
     assert list(given.servers) == ["near"]
     notes = "\n".join(given.notes)
-    assert "not built yet: remote servers" in notes
     assert "near.share: not built yet" in notes
     assert "near.idle_stop: not built yet" in notes
-    assert "s3cret" not in notes
+
+
+def test_a_remote_server_has_an_address_and_headers(write):
+    headers = {"Authorization": "Bearer s3cret"}
+    given = configuration.read(
+        write(
+            {
+                "far": {"url": "https://example.com/mcp", "headers": headers},
+                "old": {"type": "sse", "url": "http://localhost:1/sse", "headers": headers},
+                "lan": {"type": "streamable-http", "url": "http://nas:1/mcp", "headers": headers, "x": 1},
+                "off": {"url": "http://nas:1/mcp", "headers": headers, "enabled": False},
+            }
+        )
+    )
+    assert {name: server.type for name, server in given.servers.items()} == {
+        "far": "http",
+        "old": "sse",
+        "lan": "streamable-http",
+    }
+    assert given.servers["far"].headers == headers
+    assert given.notes == (
+        "mcp.json: mcpServers.lan.x: unknown, ignored",
+        'mcp.json: "lan": http, not https: its headers can be read on their way',
+    )
 
 
 def test_paths_are_relative_to_the_file_and_home(write, monkeypatch, tmp_path):
@@ -93,6 +114,14 @@ def test_a_file_that_others_may_write_is_refused(write, mode):
         ({"a": {"command": "x", "url": "https://hush"}}, "mcpServers.a must have one of"),
         ({"a": {"command": "x", "env": {"TOKEN": 12345}}}, "mcpServers.a.env.TOKEN"),
         ({"a": {"command": ["hush"]}}, "mcpServers.a.command"),
+        ({"a": {"url": "hush"}}, "mcpServers.a.url"),
+        ({"a": {"url": "ftp://hush/mcp"}}, "mcpServers.a.url"),
+        ({"a": {"url": "https://"}}, "mcpServers.a.url"),
+        ({"a": {"url": "https://x:hush/mcp"}}, "mcpServers.a.url"),
+        ({"a": {"url": "https://ann:hush@x/mcp"}}, "put them into headers"),
+        ({"a": {"url": "https://x/hush\r\nhush"}}, "mcpServers.a.url"),
+        ({"a": {"url": "https://x/mcp", "type": "hush"}}, "mcpServers.a.type"),
+        ({"a": {"url": "https://x/mcp", "headers": {"X-Key": ["hush"]}}}, "mcpServers.a.headers.X-Key"),
         ({"a": {"builtin": "hush", "root": "x"}}, "mcpServers.a.builtin"),
         ({"a": {"builtin": "files"}}, "mcpServers.a.root"),
         ({"a": {"command": "x", "share": "hush"}}, "mcpServers.a.share"),

@@ -1,0 +1,53 @@
+"""A backend that is a remote server."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from .configuration import RemoteServer
+from .frames import Frame
+from .http_headers import expand
+from .http_legacy import BACK_OFF, LegacyHttpSession
+from .http_session import HttpSession
+from .http_sse import SseSession
+from .http_upstream import Upstream
+
+
+class HttpBackend:
+    """Raises SettingsError when made, for a header that cannot be sent."""
+
+    def __init__(
+        self,
+        name: str,
+        server: RemoteServer,
+        environ: Mapping[str, str],
+        back_off: tuple[float, ...] = BACK_OFF,
+    ) -> None:
+        self.name = name
+        self._upstream = Upstream(name, server.url, expand(name, server.headers, environ))
+        self._is_sse, self._back_off = server.type == "sse", back_off
+        self._started = False
+        self._sessions: set[HttpSession] = set()
+
+    async def start(self) -> None:
+        """Ready to connect; nothing is sent before there is a session."""
+        self._upstream.start()
+        self._started = True
+
+    async def open(self, listener: Callable[[Frame], None]) -> HttpSession:
+        session: HttpSession
+        if self._is_sse:
+            session = SseSession(self._upstream, listener, self._sessions.discard)
+        else:
+            session = LegacyHttpSession(self._upstream, listener, self._sessions.discard, self._back_off)
+        self._sessions.add(session)
+        await session.start()
+        return session
+
+    async def close(self) -> None:
+        if self._started:
+            await asyncio.gather(*(session.close() for session in self._sessions))
+            await self._upstream.close()
+
+    def kill(self) -> None:
+        if self._started:
+            self._upstream.abort()

@@ -1,0 +1,188 @@
+"""Streamable HTTP of 2025-03-26 to 2025-11-25, towards a remote server."""
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Callable
+
+from aiohttp import ClientResponse
+
+from ..errors import BackendUnavailable, GatewayError
+from . import frames
+from .frames import Frame
+from .http_session import HttpSession, Room, SessionLost, messages
+from .http_upstream import EVENT_STREAM, JSON, Disconnected, Upstream, is_stream, media_type
+from .in_flight import Sent
+from .sse import EventSource
+
+# How long a stream may last after its response: one that was read to its end leaves its connection to the next.
+LINGER = 1.0
+# Between two attempts to go on with a stream, unless its server says more; a request's answer is given up at the end.
+BACK_OFF = (1.0, 2.0, 5.0, 15.0, 60.0)
+
+# A GET stream that lasted longer than this is none of the failures that are counted.
+STABLE = 20.0
+
+# A session id, a version: what may be put into a header.
+VISIBLE = re.compile(r"[!-~]{1,4096}")
+
+
+class LegacyHttpSession(HttpSession):
+    """The answer to each POST is JSON or a stream of its own; a GET stream has what belongs to no request."""
+
+    def __init__(
+        self,
+        upstream: Upstream,
+        listener: Callable[[Frame], None],
+        ended: Callable[[HttpSession], None],
+        back_off: tuple[float, ...] = BACK_OFF,
+    ) -> None:
+        super().__init__(upstream, listener, ended)
+        self._back_off = back_off
+        self._greeted = False
+        self._session_id: str | None = None
+        self._version: str | None = None
+
+    async def _ask(self, sent: Sent, room: Room) -> None:
+        source = EventSource()
+        async with self._send("POST", frames.encode(sent.frame), asking=sent) as response:
+            if not self._greeted:
+                self._session_id = _visible(response.headers.get("Mcp-Session-Id"))
+            if is_stream(response):
+                await self._follow(response, source, sent, room)
+            else:
+                await self._take(response, sent)
+        failures = 0
+        while sent.number in self._in_flight:
+            # The stream ended without the response: it was cut, or the server would have us come back.
+            if not source.last_event_id or failures == len(self._back_off):
+                raise self._upstream.unavailable("ended its answer before it was complete")
+            await asyncio.sleep(self._delay(source, failures))
+            before, failures = source.last_event_id, failures + 1
+            with contextlib.suppress(Disconnected):
+                async with self._send("GET", last_event_id=before) as response:
+                    if is_stream(response):
+                        await self._follow(response, source, sent, room)
+                    elif response.status < 500:
+                        failures = len(self._back_off)
+            if source.last_event_id != before:
+                failures = 0
+
+    async def _tell(self, frame: Frame) -> None:
+        async with self._send("POST", frames.encode(frame)) as response:
+            if not 200 <= response.status < 300:
+                raise self._upstream.refusal(response)
+        if frames.text(frame.get("method")) == "notifications/initialized" and self._listening is None:
+            self._listening = asyncio.create_task(self._listen())
+
+    async def _leave(self) -> None:
+        if self._session_id is not None:
+            async with self._send("DELETE"):
+                pass
+
+    async def _listen(self) -> None:
+        """The GET stream, for as long as the server has one."""
+        now = asyncio.get_running_loop().time
+        source, failures = EventSource(), 0
+        while self._over is None:
+            began, before = now(), source.last_event_id
+            try:
+                async with self._send("GET", last_event_id=before) as response:
+                    if response.status in (404, 405):
+                        return
+                    if is_stream(response):
+                        async for event in self._upstream.events(response, source):
+                            if event.name == "message":
+                                self._hear(event.data, None)
+                    elif response.status < 500:
+                        raise self._upstream.refusal(response)
+            except Disconnected:
+                pass
+            except BackendUnavailable as error:
+                self._log("backend_not_listened_to", error.message)
+                return
+            except Exception:
+                self._unexpected()
+                return
+            if source.last_event_id != before or now() - began > STABLE:
+                failures = 0
+            await asyncio.sleep(self._delay(source, failures))
+            failures += 1
+
+    @contextlib.asynccontextmanager
+    async def _send(
+        self, method: str, body: bytes | None = None, *, last_event_id: bytes = b"", asking: Sent | None = None
+    ) -> AsyncIterator[ClientResponse]:
+        headers = {"Accept": EVENT_STREAM if method == "GET" else f"{JSON}, {EVENT_STREAM}"}
+        if body is not None:
+            headers["Content-Type"] = JSON
+        if self._session_id is not None:
+            headers["Mcp-Session-Id"] = self._session_id
+        if self._version is not None:
+            headers["MCP-Protocol-Version"] = self._version
+        if last_event_id:
+            headers["Last-Event-ID"] = last_event_id.decode("utf-8", "surrogateescape")
+        async with self._upstream.send(method, headers, body) as response:
+            if response.status == 404 and "Mcp-Session-Id" in headers:
+                raise self._lost(asking)
+            yield response
+
+    async def _take(self, response: ClientResponse, sent: Sent) -> None:
+        """An answer that is no stream. The error of one that was refused is for whoever asked."""
+        refused = 400 <= response.status < 500
+        if media_type(response) != JSON or response.status in (401, 403) or not (refused or response.status == 200):
+            raise self._upstream.refusal(response)
+        try:
+            for frame in messages(await self._upstream.body(response)):
+                if "error" in frame:
+                    if response.status == 400 and self._session_id is not None and is_about_session(frame):
+                        raise self._lost(sent)
+                    # Errors about the request as such come without its id, or with one of the server's.
+                    frame["id"] = frames.raw(sent.number)
+                self._heard(frame, sent)
+        except BackendUnavailable:
+            raise
+        except GatewayError as error:
+            self._log("backend_message_skipped", error.message)
+        if sent.number in self._in_flight:
+            raise self._upstream.refusal(response)
+
+    async def _follow(self, response: ClientResponse, source: EventSource, sent: Sent, room: Room) -> None:
+        """Hear the stream to its end; a little beyond the response at most."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(None) as patience:
+                async for event in self._upstream.events(response, source):
+                    if event.name == "message":
+                        self._hear(event.data, sent)
+                    await room.wait()
+                    if sent.number not in self._in_flight and patience.when() is None:
+                        patience.reschedule(asyncio.get_running_loop().time() + LINGER)
+
+    def _heard(self, frame: Frame, sent: Sent | None) -> None:
+        if not self._greeted and "result" in frame:
+            self._greeted = True
+            self._version = _visible(frames.text(frames.members(frame["result"]).get("protocolVersion")))
+        super()._heard(frame, sent)
+
+    def _lost(self, asking: Sent | None) -> BackendUnavailable:
+        """Nothing more is said in this session, not even good-bye. Only what was ``asking`` was not run."""
+        error = self._upstream.unavailable("has ended the MCP session")
+        if asking is not None:
+            self._in_flight.fail(asking.number, SessionLost(error.message))
+        self._session_id = None
+        self._end(error)
+        self._closed()
+        return error
+
+    def _delay(self, source: EventSource, failures: int) -> float:
+        least = self._back_off[0] if source.retry is None else min(source.retry, self._back_off[-1])
+        return max(least, self._back_off[min(failures, len(self._back_off) - 1)]) if failures else least
+
+
+def is_about_session(frame: Frame) -> bool:
+    """Many servers say 400 where 404 is meant, with a text such as "No valid session ID provided"."""
+    return b"session" in bytes(frame["error"]).lower()
+
+
+def _visible(value: str | None) -> str | None:
+    return value if value is not None and VISIBLE.fullmatch(value) else None

@@ -1,0 +1,166 @@
+"""What MCP sessions with a remote server have in common, whatever the revision of the transport."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator, Callable
+
+import msgspec
+
+from .. import log
+from ..errors import BackendUnavailable, GatewayError, InvalidMessage
+from . import frames
+from .exchange import Pace
+from .frames import Frame
+from .http_upstream import Upstream
+from .in_flight import InFlight, Sent
+
+logger = logging.getLogger(__name__)
+
+# For the answer to a notification, and to our good-bye.
+ACCEPTING, LEAVING = 30.0, 2.0
+
+_batch = msgspec.json.Decoder(list[msgspec.Raw])
+
+
+class SessionLost(BackendUnavailable):
+    """The server does not know the session any more. The request was not run: it may be sent in another session."""
+
+
+class Room:
+    """Set while the readers of what comes are not too far behind."""
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+        self._event.set()
+        self.pace = Pace(self._event.clear, self._event.set)
+        self.wait = self._event.wait
+
+
+class HttpSession:
+    """Each request is sent, and its answer read, by a task of its own: cancelling that closes its connection."""
+
+    def __init__(
+        self, upstream: Upstream, listener: Callable[[Frame], None], ended: Callable[["HttpSession"], None]
+    ) -> None:
+        self._upstream, self._forget = upstream, ended
+        self._in_flight = InFlight(listener)
+        self._tasks: dict[int, asyncio.Task[None]] = {}  # by the request's number
+        self._listening: asyncio.Task[None] | None = None
+        self._closing: asyncio.Task[None] | None = None
+        self._over: BackendUnavailable | None = None
+
+    # What the revisions do differently.
+
+    async def start(self) -> None:
+        """Raises BackendUnavailable."""
+
+    def _room(self) -> Room:
+        """For the stream that will have the answer to a new request."""
+        return Room()
+
+    async def _ask(self, sent: Sent, room: Room) -> None:
+        """Send it and hear its answer, or see to it that it will be heard."""
+        raise NotImplementedError
+
+    async def _tell(self, frame: Frame) -> None:
+        """Send what has no answer."""
+        raise NotImplementedError
+
+    async def _leave(self) -> None:
+        """Say good-bye."""
+
+    # What they have in common.
+
+    def request(self, frame: Frame) -> AsyncIterator[Frame]:
+        if self._over is not None:
+            raise BackendUnavailable(self._over.message)
+        room = self._room()
+        sent = self._in_flight.add(frame, room.pace)
+        task = asyncio.create_task(self._serve(sent, room))
+        self._tasks[sent.number] = task
+        task.add_done_callback(lambda _: self._tasks.pop(sent.number))
+        return sent.exchange
+
+    async def notify(self, frame: Frame) -> None:
+        """Whether it arrives makes no difference to the client, which could do nothing about it."""
+        abandoned = None
+        if frames.text(frame.get("method")) == "notifications/cancelled":
+            cancelled = self._in_flight.cancel(frame)
+            if cancelled is None:
+                return
+            abandoned, frame = cancelled
+        if self._over is None:
+            try:
+                async with asyncio.timeout(ACCEPTING):
+                    await self._tell(frame)
+            except TimeoutError:
+                self._log("backend_notification_lost", "not accepted in time")
+            except BackendUnavailable as error:
+                self._log("backend_notification_lost", error.message)
+        if abandoned in self._tasks:
+            self._tasks[abandoned].cancel()
+
+    async def close(self) -> None:
+        await asyncio.shield(self._closed())
+
+    def _closed(self) -> asyncio.Task[None]:
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        return self._closing
+
+    async def _close(self) -> None:
+        self._end(BackendUnavailable("the MCP session has ended"))
+        tasks = [task for task in (*self._tasks.values(), self._listening) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        with contextlib.suppress(BackendUnavailable, TimeoutError):
+            async with asyncio.timeout(LEAVING):
+                await self._leave()
+        self._forget(self)
+
+    def _end(self, error: BackendUnavailable) -> None:
+        """Every request that waits, and every later one, gets ``error``, or what ended the session before."""
+        self._over = self._over or error
+        self._in_flight.fail_all(self._over)
+
+    async def _serve(self, sent: Sent, room: Room) -> None:
+        try:
+            await self._ask(sent, room)
+        except BackendUnavailable as error:
+            self._log("backend_request_failed", error.message)
+            self._in_flight.fail(sent.number, error)
+        except Exception:
+            self._in_flight.fail(sent.number, self._unexpected())
+
+    def _hear(self, data: bytes, sent: Sent | None) -> None:
+        """One message, or a batch of them; what is none is skipped."""
+        try:
+            for frame in messages(data):
+                self._heard(frame, sent)
+        except GatewayError as error:
+            self._log("backend_message_skipped", error.message)
+
+    def _heard(self, frame: Frame, sent: Sent | None) -> None:
+        """After its response nobody reads the request's stream any more."""
+        waiting = sent is not None and sent.number in self._in_flight
+        self._in_flight.heard(frame, sent.exchange if sent is not None and waiting else None)
+
+    def _unexpected(self) -> BackendUnavailable:
+        """To be called while the exception is handled."""
+        logger.exception("request_failed", extra=log.fields(backend=self._upstream.name))
+        return BackendUnavailable("unexpected error, see the server's log")
+
+    def _log(self, event: str, reason: str) -> None:
+        logger.warning(event, extra=log.fields(backend=self._upstream.name, reason=reason))
+
+
+def messages(data: bytes) -> list[Frame]:
+    """Raises ParseError, InvalidMessage. Only 2025-03-26 has batches."""
+    if not data.lstrip().startswith(b"["):
+        return [frames.decode(data)]
+    try:
+        return [frames.decode(bytes(one)) for one in _batch.decode(data)]
+    except msgspec.DecodeError:
+        raise InvalidMessage("the message is no JSON-RPC") from None

@@ -1,0 +1,174 @@
+"""The connections to one remote server: kept alive, nothing taken from the environment, nothing kept of cookies."""
+
+import asyncio
+import io
+import logging
+import os
+import socket
+import sys
+from collections import deque
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import aiohttp
+from aiohttp import AddrInfoType, ClientResponse
+from yarl import URL
+
+from .. import __version__, log
+from ..errors import BackendUnavailable
+from .frames import LIMIT
+from .sse import Event, EventSource
+
+logger = logging.getLogger(__name__)
+
+CONNECTING = 10.0
+# Servers commonly close what was idle for five seconds; a POST on a connection that is being closed is lost.
+KEEP_ALIVE = 4.0
+# A message of LIMIT with the ids that were exchanged in it, and some room.
+MESSAGE_LIMIT = LIMIT + 64 * 1024
+
+PORTION = 1024**2
+
+JSON, EVENT_STREAM = "application/json", "text/event-stream"
+
+
+class Disconnected(BackendUnavailable):
+    """There was no answer, or only a part of one: the next attempt may have more luck."""
+
+
+class Upstream:
+    """Every error is a BackendUnavailable that a client may read: it names the server, and no header or address."""
+
+    def __init__(self, name: str, url: str, headers: Mapping[str, str]) -> None:
+        self.name, self.url = name, url
+        self._headers = {"User-Agent": f"mcpauth/{__version__}", **headers}
+
+    def start(self) -> None:
+        # No limit to the number of connections: each stream holds one.
+        self._connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, socket_factory=_socket)
+        self._http = aiohttp.ClientSession(
+            connector=self._connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers=self._headers,
+            timeout=aiohttp.ClientTimeout(total=None, connect=CONNECTING),
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        await self._http.close()
+
+    def abort(self) -> None:
+        """Every connection is cut, in the next turn of the loop."""
+        self._closing = asyncio.ensure_future(self._connector.close(abort_ssl=True))
+
+    @asynccontextmanager
+    async def send(
+        self, method: str, headers: Mapping[str, str], body: bytes | None = None, url: URL | None = None
+    ) -> AsyncIterator[ClientResponse]:
+        """The head of the response, whatever its status. Left before its end, the connection is closed."""
+        # A large body is handed over in portions.
+        data = io.BytesIO(body) if body is not None and len(body) > PORTION else body
+        try:
+            async with self._http.request(
+                method, url or self.url, headers=headers, data=data, allow_redirects=False
+            ) as response:
+                yield response
+        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+            logger.info("backend_request_failed", extra=log.fields(backend=self.name, reason=type(error).__name__))
+            raise Disconnected(f"the server {self.name} did not answer ({_why(error)})") from None
+
+    async def body(self, response: ClientResponse) -> bytes:
+        chunks, size = [], 0
+        while chunk := await response.content.readany():
+            chunks.append(chunk)
+            size += len(chunk)
+            if size > MESSAGE_LIMIT:
+                raise self._too_large()
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def events(self, response: ClientResponse, source: EventSource) -> "Events":
+        source.restart()
+        return Events(response, source, self._too_large())
+
+    def refusal(self, response: ClientResponse) -> BackendUnavailable:
+        """Why this response, whose body says nothing, is not the one that was asked for."""
+        status = response.status
+        match status:
+            case 401 | 403:
+                why = f"refuses our credentials (HTTP {status}); its owner should look at its headers in mcp.json"
+            case _ if 300 <= status < 400:
+                why = f"is at another address (HTTP {status}), and redirects are not followed; see its url in mcp.json"
+            case 404 | 405:
+                why = f"is not at this address (HTTP {status}); see its url and type in mcp.json"
+            case _ if 200 <= status < 300:
+                kind = "nothing" if status == 202 else f"{media_type(response) or 'something'}, which is not MCP"
+                why = f"answered with {kind}; see its url in mcp.json"
+            case _:
+                why = f"answered with HTTP {status}"
+        return self.unavailable(why)
+
+    def unavailable(self, why: str) -> BackendUnavailable:
+        return BackendUnavailable(f"the server {self.name} {why}")
+
+    def _too_large(self) -> BackendUnavailable:
+        return self.unavailable(f"sent a message of more than {LIMIT // 1024**2} MiB")
+
+
+class Events:
+    """The events of one stream, to its end or to where it was cut. What is not taken is not read either."""
+
+    def __init__(self, response: ClientResponse, source: EventSource, too_large: BackendUnavailable) -> None:
+        self._content, self._source, self._too_large = response.content, source, too_large
+        self._ready: deque[Event] = deque()
+
+    def __aiter__(self) -> "Events":
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._ready:
+            try:
+                chunk = await self._content.readany()
+            except (aiohttp.ClientError, OSError):
+                raise StopAsyncIteration from None
+            if not chunk:
+                raise StopAsyncIteration
+            self._ready.extend(self._source.feed(chunk))
+            if self._source.size > MESSAGE_LIMIT:
+                raise self._too_large
+        return self._ready.popleft()
+
+
+def is_stream(response: ClientResponse) -> bool:
+    return response.status == 200 and media_type(response) == EVENT_STREAM
+
+
+def media_type(response: ClientResponse) -> str:
+    given = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return given if given.isascii() and len(given) < 100 else ""
+
+
+def _socket(address: AddrInfoType) -> socket.socket:
+    """A peer that has vanished is noticed in two minutes, on a stream where we only listen too."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+    return made
+
+
+def _why(error: Exception) -> str:
+    """In our own words: aiohttp's have the address in them."""
+    if isinstance(error, TimeoutError):
+        return f"no connection in {CONNECTING:.0f} seconds"
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its name is not known; see its url in mcp.json"
+    if isinstance(error, aiohttp.ClientConnectorCertificateError):
+        return "its certificate is not trusted"
+    if isinstance(error, aiohttp.ClientSSLError):
+        return "no TLS there; see its url in mcp.json"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return f"{os.strerror(error.errno).lower() if error.errno else 'no connection'}; see its url in mcp.json"
+    return "the connection was closed"
