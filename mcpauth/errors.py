@@ -199,6 +199,10 @@ class BackendUnavailable(GatewayError):
     code = -32000
 
 
+class SessionLost(BackendUnavailable):
+    """The backend does not know its session any more. The request was not run: it may be sent in another one."""
+
+
 class SettingsError(MCPAuthError):
     """The process does not start. Names the variable or the file's key, never a value."""
 

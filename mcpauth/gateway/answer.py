@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable
 import msgspec
 
 from .. import log
-from ..errors import BackendUnavailable, GatewayError
+from ..errors import BackendUnavailable, GatewayError, SessionLost
 from . import frames, tools
 from .frames import Frame
 from .mcp_session import Link, McpSession
@@ -29,6 +29,7 @@ class Replies:
         self._session, self._served, self._frame, self._change = session, served, frame, change
         self._link: Link
         self._source: AsyncIterator[Frame] | None = None
+        self._again = False  # it was sent in a session that was over, and is sent in another
 
     def __aiter__(self) -> "Replies":
         return self
@@ -57,6 +58,11 @@ class Replies:
                 # To its end, so that a generator is not left half way.
                 await anext(self._source, None)
             return frame
+        except SessionLost as error:
+            if self._again:
+                return self._failed(error)
+            self._again, self._source = True, None
+            return await self._next()
         except GatewayError as error:
             return self._failed(error)
         except StopAsyncIteration:

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Callable
 
 from aiohttp import ClientResponse
 
-from ..errors import BackendUnavailable, GatewayError
+from ..errors import BackendUnavailable, GatewayError, SessionLost
 from . import frames
 from .frames import Frame
-from .http_session import HttpSession, Room, SessionLost, messages
+from .http_session import HttpSession, Room, messages
 from .http_upstream import EVENT_STREAM, JSON, Disconnected, Upstream, is_stream, media_type
 from .in_flight import Sent
 from .sse import EventSource

@@ -23,10 +23,6 @@ ACCEPTING, LEAVING = 30.0, 2.0
 _batch = msgspec.json.Decoder(list[msgspec.Raw])
 
 
-class SessionLost(BackendUnavailable):
-    """The server does not know the session any more. The request was not run: it may be sent in another session."""
-
-
 class Room:
     """Set while the readers of what comes are not too far behind."""
 

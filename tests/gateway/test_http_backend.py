@@ -8,11 +8,10 @@ import re
 import pytest
 from tornado.testing import bind_unused_port
 
-from mcpauth.errors import BackendUnavailable
+from mcpauth.errors import BackendUnavailable, SessionLost
 from mcpauth.gateway import frames
 from mcpauth.gateway.configuration import RemoteServer
 from mcpauth.gateway.http import HttpBackend
-from mcpauth.gateway.http_session import SessionLost
 from mcpauth.gateway.served import Served
 from tests.fakes.mcp_client import Client
 from tests.fakes.mcp_http_server import McpHttpServer, flood
@@ -382,16 +381,26 @@ async def forget_with_400(handler):
 
 
 @pytest.mark.parametrize("forgets", [forget, forget_with_400])
-async def test_a_session_the_server_has_forgotten_is_begun_again(connect, far, forgets):
+async def test_a_session_the_server_has_forgotten_is_begun_again_unnoticed(connect, far, forgets):
     client = await connect()
     await client.text("echo")
-    far.acts["tools/call"] = forgets
-    error = (await client.call("echo"))["error"]
-    assert error["message"] == "the server remote has ended the MCP session"
-    far.acts["tools/call"] = far.call
+
+    async def forget_once(handler):
+        far.acts["tools/call"] = far.call
+        await forgets(handler)
+
+    far.acts["tools/call"] = forget_once
     assert json.loads(await client.text("echo", a=1))["arguments"] == {"a": 1}
     assert headers_of(far.of("tools/call")[-1])["Mcp-Session-Id"] == far.sessions[-1]
     assert len(far.of("initialize")) == 2
+
+
+async def test_a_server_that_forgets_every_session_is_not_asked_for_ever(connect, far):
+    client = await connect()
+    far.acts["tools/call"] = forget
+    error = (await client.call("echo"))["error"]
+    assert error["message"] == "the server remote has ended the MCP session"
+    assert len(far.of("tools/call")) == 2
 
 
 async def test_only_the_request_that_was_not_run_may_be_sent_again(far):
