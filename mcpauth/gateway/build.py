@@ -16,6 +16,7 @@ from .files.backend import FilesBackend
 from .gateway import Gateway
 from .http import HttpBackend
 from .names import PublishedNames
+from .reaper import Reaper
 from .served import Served
 from .stdio import StdioBackend
 
@@ -41,13 +42,15 @@ def build(
     ambient: Ambient,
     environ: Mapping[str, str] = os.environ,
 ) -> Gateway:
+    reaper = Reaper()
+
     def backend(name: str, server: AnyServer) -> Backend:
         if isinstance(server, StdioServer):
-            return StdioBackend(name, server, ambient, environ)
+            return StdioBackend(name, server, ambient, environ, reaper=reaper)
         if isinstance(server, RemoteServer):
             return HttpBackend(name, server, environ)
         index = data_dir / f"files-{name}.index.sqlite3"
         return FilesBackend(name, server.root, write=server.write, index=index, data_dir=data_dir, ambient=ambient)
 
     backends = [Served(backend(name, server), server.tools) for name, server in given.servers.items()]
-    return Gateway(backends, PublishedNames(PublishedNameStore(database), ambient), ambient)
+    return Gateway(backends, PublishedNames(PublishedNameStore(database), ambient), ambient, reaper)

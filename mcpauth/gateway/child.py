@@ -10,6 +10,7 @@ from typing import cast
 
 from ..errors import BackendUnavailable
 from .frames import LIMIT
+from .reaper import Reaper
 from .stderr import StderrLog
 
 STDIN, STDOUT, STDERR = range(3)
@@ -24,8 +25,15 @@ class Child(asyncio.SubprocessProtocol):
     A protocol, not streams: a line reaches whoever waits for it in the callback that read it.
     """
 
-    def __init__(self, name: str, line: Callable[[bytes], None], ended: Callable[[str], None], grace: float) -> None:
-        self._line, self._ended, self._grace = line, ended, grace
+    def __init__(
+        self,
+        name: str,
+        line: Callable[[bytes], None],
+        ended: Callable[[str], None],
+        grace: float,
+        reaper: Reaper | None,
+    ) -> None:
+        self._line, self._ended, self._grace, self._reaper = line, ended, grace, reaper
         self._stderr = StderrLog(name)
         self._partial = bytearray()
         self._reason: str | None = None
@@ -46,11 +54,12 @@ class Child(asyncio.SubprocessProtocol):
         line: Callable[[bytes], None],
         ended: Callable[[str], None],
         grace: float,
+        reaper: Reaper | None = None,
     ) -> "Child":
         """A running child. Raises BackendUnavailable, naming what to change."""
         try:
             _, child = await asyncio.get_running_loop().subprocess_exec(
-                lambda: cls(name, line, ended, grace),
+                lambda: cls(name, line, ended, grace, reaper),
                 *command,
                 env=env,
                 cwd=cwd,
@@ -120,6 +129,8 @@ class Child(asyncio.SubprocessProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.SubprocessTransport, transport)
+        if self._reaper is not None:
+            self._reaper.watch(self._transport.get_pid())
         self._stdin = cast(asyncio.WriteTransport, self._transport.get_pipe_transport(STDIN))
         self._stdout = cast(asyncio.ReadTransport, self._transport.get_pipe_transport(STDOUT))
 
@@ -159,6 +170,8 @@ class Child(asyncio.SubprocessProtocol):
             self._timer.cancel()
         # Its own children must not outlive it, nor keep its pipes open.
         self._signal(signal.SIGKILL)
+        if self._reaper is not None:
+            self._reaper.forget(self._transport.get_pid())
         # One that made itself a session of its own could.
         self._timer = asyncio.get_running_loop().call_later(self._grace, self._transport.close)
 

@@ -17,6 +17,7 @@ from .mailbox import Listener
 from .mcp_sessions import McpSessions
 from .merged import Merged
 from .names import PublishedNames
+from .reaper import Reaper
 from .served import Served
 from .single import Single
 
@@ -28,7 +29,10 @@ Endpoint = Merged | Single
 
 
 class Gateway:
-    def __init__(self, backends: Sequence[Served], names: PublishedNames, ambient: Ambient) -> None:
+    def __init__(
+        self, backends: Sequence[Served], names: PublishedNames, ambient: Ambient, reaper: Reaper | None = None
+    ) -> None:
+        self._reaper = reaper
         self._backends = {served.name: served for served in backends}
         self._names = names
         self._catalogue = Catalogue(backends, ambient, self._tools_changed)
@@ -59,6 +63,8 @@ class Gateway:
             for served in self._backends.values():
                 served.kill()
         await closing
+        if self._reaper is not None:
+            await self._reaper.close()
 
     async def _close(self) -> None:
         await asyncio.gather(

@@ -15,6 +15,7 @@ from .configuration import StdioServer
 from .exchange import Pace
 from .frames import Frame
 from .in_flight import InFlight
+from .reaper import Reaper
 
 logger = logging.getLogger(__name__)
 
@@ -30,8 +31,15 @@ class StdioBackend:
     """Starts a child for each session, and knows them all until they are gone."""
 
     def __init__(
-        self, name: str, server: StdioServer, ambient: Ambient, environ: Mapping[str, str], grace: float = 2.0
+        self,
+        name: str,
+        server: StdioServer,
+        ambient: Ambient,
+        environ: Mapping[str, str],
+        grace: float = 2.0,
+        reaper: Reaper | None = None,
     ) -> None:
+        self._reaper = reaper
         self.name = name
         self._server, self._ambient, self._grace = server, ambient, grace
         self._env = {key: environ[key] for key in INHERITED if key in environ} | server.env
@@ -47,6 +55,7 @@ class StdioBackend:
             env=self._env,
             cwd=self._server.cwd or Path.home(),
             grace=self._grace,
+            reaper=self._reaper,
         )
         if not session.over:
             self._sessions.add(session)
@@ -71,9 +80,11 @@ class StdioSession:
         self._closed = False
         self._over: str | None = None
 
-    async def start(self, command: list[str], *, env: Mapping[str, str], cwd: Path, grace: float) -> None:
+    async def start(
+        self, command: list[str], *, env: Mapping[str, str], cwd: Path, grace: float, reaper: Reaper | None
+    ) -> None:
         self._child = await Child.spawn(
-            self._name, command, env=env, cwd=cwd, line=self._heard, ended=self._ended, grace=grace
+            self._name, command, env=env, cwd=cwd, line=self._heard, ended=self._ended, grace=grace, reaper=reaper
         )
         self._pace = Pace(self._child.hold, self._child.go_on)
 

@@ -1,0 +1,33 @@
+"""After a SIGKILL of the server nothing of its children is left."""
+
+import asyncio
+import signal
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from tests.cli.conftest import Done, connect
+from tests.cli.test_stop import gone, with_child
+from tests.live import LiveServer
+
+pytestmark = pytest.mark.gen_test(timeout=120)
+
+
+@pytest.mark.parametrize("stubborn", [[], ["--stubborn"]])
+async def test_no_child_and_no_grandchild_outlives_a_killed_server(
+    tmp_path: Path, add_owner: Callable[[], Awaitable[Done]], stubborn: list[str]
+) -> None:
+    with_child(tmp_path, "pid", "grandchild", *stubborn)
+    async with LiveServer(tmp_path) as server:
+        await add_owner()
+        client = await connect(server)
+        begun = await client.initialize()
+        headers = {"Mcp-Session-Id": begun.headers["Mcp-Session-Id"]}
+        pids = []
+        for name in ("pid", "grandchild"):
+            params = {"name": name, "arguments": {}}
+            reply = await client.mcp({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}, **headers)
+            pids.append(int(reply.json["result"]["content"][0]["text"]))
+        assert await server.stop(signal.SIGKILL) == -signal.SIGKILL
+        await asyncio.wait_for(gone(*pids), 60)
