@@ -26,9 +26,10 @@ def main(argv: Sequence[str]) -> int:
     """Exit status: 0 fine, 1 a problem was found, 2 wrong usage or settings."""
     arguments = parser().parse_args(argv)
     try:
-        settings = Settings.from_env(read_environment(Path.cwd()))
+        environ = read_environment(Path.cwd())
+        settings = Settings.from_env(environ)
         if arguments.operation is None:
-            return start(settings)
+            return start(settings, environ)
         if arguments.operation == "systemd":
             unit = systemd.unit(Path.cwd(), os.environ, _script())
             print(json.dumps({"unit": unit}) if arguments.json else unit)

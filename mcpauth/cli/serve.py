@@ -5,6 +5,7 @@ import contextlib
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -65,11 +66,11 @@ def descriptors() -> int:
     return wanted
 
 
-async def serve(settings: Settings) -> int:
+async def serve(settings: Settings, environ: Mapping[str, str]) -> int:
     data_dir = prepare_data_dir(settings.data_dir)
     held = lock(data_dir)
     try:
-        services = await build_services(settings, Ambient())
+        services = await build_services(settings, Ambient(), environ)
         try:
             await _run(services, data_dir)
         finally:
@@ -147,7 +148,7 @@ async def tell_tools(services: Services) -> None:
         print(f"  tools       {', '.join(parts)}", flush=True)
 
 
-def start(settings: Settings) -> int:
+def start(settings: Settings, environ: Mapping[str, str]) -> int:
     form = settings.log_format or ("console" if sys.stderr.isatty() else "json")
     log.configure(form, settings.log_level)
-    return asyncio.run(serve(settings))
+    return asyncio.run(serve(settings, environ))
