@@ -2,7 +2,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: run test lint clean
+.PHONY: run test bench clean
 
 run: $(VENV)/.run
 	$(BIN)/python server.py
@@ -29,3 +29,6 @@ $(VENV)/bin/python:
 
 clean:
 	rm -rf $(VENV) build *.egg-info tests/npm/node_modules
+
+bench: $(VENV)/.test
+	$(BIN)/python -m tests.bench
