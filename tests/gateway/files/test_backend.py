@@ -19,8 +19,7 @@ PNG = b"\x89PNG\r\n\x1a\n\0\0"
 
 @pytest.mark.parametrize(
     ("asked", "given"),
-    [(v, v) for v in ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")]
-    + [("1999-01-01", "2025-11-25")],
+    [(v, v) for v in ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")] + [("1999-01-01", "2025-11-25")],
 )
 async def test_initialize_agrees_on_a_version(serve, folder, asked, given):
     caller = await serve(folder)
@@ -205,9 +204,7 @@ async def test_a_missing_file_is_told_with_the_way_out(serve, folder):
     assert message == "no such file: x.md; use list_directory to see what there is"
 
 
-@pytest.mark.parametrize(
-    "arguments", [{}, {"path": ["a"]}, {"path": "a", "offset": -1}, {"path": "a", "limit": 0}]
-)
+@pytest.mark.parametrize("arguments", [{}, {"path": ["a"]}, {"path": "a", "offset": -1}, {"path": "a", "limit": 0}])
 async def test_wrong_arguments_are_a_tool_error(serve, folder, arguments):
     caller = await serve(folder)
     assert "do not fit" in await caller.refused("read_file", **arguments)
@@ -279,3 +276,28 @@ async def test_a_root_that_is_not_there_is_named_by_its_key(serve, tmp_path):
 async def test_a_root_in_the_data_directory_does_not_start(serve, data_dir):
     with pytest.raises(BackendUnavailable, match="data directory"):
         await serve(data_dir / "keys")
+
+
+META = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
+
+
+async def test_modern_requests_get_modern_results(serve, folder):
+    (folder / "a.txt").write_text("hello")
+    caller = await serve(folder)
+    discovered = (await caller.request("server/discover", {"_meta": META}))["result"]
+    assert discovered["supportedVersions"] == ["2026-07-28"]
+    assert discovered["capabilities"] == {"tools": {}}
+    assert discovered["_meta"]["io.modelcontextprotocol/serverInfo"]["name"] == "mcpauth-files"
+    listed = (await caller.request("tools/list", {"_meta": META}))["result"]
+    assert [tool["name"] for tool in listed["tools"]] == READING
+    for result in (discovered, listed):
+        assert (result["resultType"], result["ttlMs"], result["cacheScope"]) == ("complete", 0, "private")
+    params = {"name": "read_file", "arguments": {"path": "a.txt"}, "_meta": META}
+    called = (await caller.request("tools/call", params))["result"]
+    assert called["resultType"] == "complete"
+    assert "hello" in called["content"][0]["text"]
+    refused = (await caller.request("tools/call", {**params, "arguments": {"path": "b.txt"}}))["result"]
+    assert refused["resultType"] == "complete"
+    assert refused["isError"] is True
+    for method in ("initialize", "ping", "subscriptions/listen", "resources/list", "x/new"):
+        assert (await caller.request(method, {"_meta": META}))["error"]["code"] == -32601

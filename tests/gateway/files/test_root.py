@@ -261,10 +261,7 @@ def test_a_root_in_the_data_directory_is_refused(data_dir, tmp_path, opener, pla
 def test_the_files_of_the_data_directory_may_be_the_root(data_dir, opener):
     (data_dir / "files" / "a").mkdir()
     Root(data_dir / "files" / "a", data_dir, uri="files://notes/", opener=opener).check()
-    assert (
-        text(Root(data_dir / "files", data_dir, uri="files://notes/", opener=opener), "welcome.md")
-        == "welcome"
-    )
+    assert text(Root(data_dir / "files", data_dir, uri="files://notes/", opener=opener), "welcome.md") == "welcome"
 
 
 def test_a_root_that_becomes_a_link_into_the_data_directory_is_refused(folder, data_dir, opener):
