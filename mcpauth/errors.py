@@ -142,9 +142,10 @@ class IdentityError(MCPAuthError):
 
 
 class GatewayError(MCPAuthError):
-    """An MCP message cannot be served. ``code`` is JSON-RPC's."""
+    """An MCP message cannot be served. ``code`` is JSON-RPC's, ``data`` what goes with it."""
 
     code = -32603
+    data: dict[str, object] | None = None
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -173,6 +174,28 @@ class InvalidParameters(GatewayError):
     """The method is known, what it is asked for is not (JSON-RPC -32602)."""
 
     code = -32602
+
+
+class HeaderMismatch(GatewayError):
+    """A header of a modern request does not say what its body says (JSON-RPC -32020)."""
+
+    code = -32020
+
+
+class UnsupportedVersion(GatewayError):
+    """A modern request names a revision that is not served here (JSON-RPC -32022)."""
+
+    code = -32022
+
+    def __init__(self, supported: list[str], requested: str) -> None:
+        super().__init__("this revision of MCP is not served here")
+        self.data = {"supported": supported, "requested": requested}
+
+
+class RequestCancelled(GatewayError):
+    """Whoever asked has left, or may not ask any more. Mostly nobody is there to be told."""
+
+    code = -32000
 
 
 class NotAllowed(GatewayError):

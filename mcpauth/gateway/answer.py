@@ -10,6 +10,7 @@ from ..errors import BackendUnavailable, GatewayError, SessionLost
 from . import frames, tools
 from .frames import Frame
 from .mcp_session import Link, McpSession
+from .modern.replies import ModernReplies
 from .served import Served
 
 logger = logging.getLogger(__name__)
@@ -26,6 +27,7 @@ class Replies:
     ) -> None:
         self.finished = False  # what was given last is the response
         self.streams = True  # False: the client can take only the response here, the rest goes to its mailbox
+        self.code: int | None = None  # in this era HTTP says nothing of errors
         self._session, self._served, self._frame, self._change = session, served, frame, change
         self._link: Link
         self._source: AsyncIterator[Frame] | None = None
@@ -48,6 +50,10 @@ class Replies:
                 if self.streams:
                     return message
                 self._session.mailbox.put(message)
+
+    def leave(self) -> None:
+        """The client is gone, which does not cancel the request."""
+        self.streams = False
 
     async def _next(self) -> Frame:
         try:
@@ -81,25 +87,28 @@ class Replies:
 class Answer:
     """One of: ``reply``, a whole response; ``replies``, to be read; neither, the message was accepted.
 
-    ``error`` says of which kind the refusal in ``reply`` is, ``session_id`` which MCP session was begun.
+    ``error`` says of which kind the refusal in ``reply`` is, ``code`` that of a modern one, ``session_id`` which
+    MCP session was begun.
     """
 
-    __slots__ = ("error", "replies", "reply", "session_id")
+    __slots__ = ("code", "error", "replies", "reply", "session_id")
 
     def __init__(
         self,
         *,
         reply: bytes | None = None,
-        replies: Replies | None = None,
+        replies: Replies | ModernReplies | None = None,
         error: GatewayError | None = None,
+        code: int | None = None,
         session_id: str | None = None,
     ) -> None:
         self.reply, self.replies = reply, replies
-        self.error, self.session_id = error, session_id
+        self.error, self.code, self.session_id = error, code, session_id
 
 
 ACCEPTED = Answer()
 
 
-def refused(request_id: msgspec.Raw | None, error: GatewayError) -> Answer:
-    return Answer(reply=frames.encode(frames.failure(request_id, error)), error=error)
+def refused(request_id: msgspec.Raw | None, error: GatewayError, *, modern: bool = False) -> Answer:
+    code = error.code if modern else None
+    return Answer(reply=frames.encode(frames.failure(request_id, error)), error=error, code=code)

@@ -1,9 +1,11 @@
 """What the gateway asks of a backend, whatever kind it is."""
 
 from collections.abc import AsyncIterator, Callable
-from typing import Protocol
+from typing import Any, Protocol
 
+from ..errors import GatewayError
 from .frames import Frame
+from .modern.caller import Caller
 
 
 class BackendSession(Protocol):
@@ -23,15 +25,40 @@ class BackendSession(Protocol):
     async def close(self) -> None: ...
 
 
+class ModernSession(Protocol):
+    """A backend in the modern era; others may be using it at the same time."""
+
+    def request(self, frame: Frame) -> AsyncIterator[Frame]:
+        """As of BackendSession; nothing but notifications comes before the response."""
+        ...
+
+    def cancel(self, answers: Any, error: GatewayError) -> None:
+        """Nobody wants these ``answers`` any more: who still reads them gets ``error``, the backend may stop."""
+        ...
+
+
 class Backend(Protocol):
     name: str
+    legacy_only: bool  # it is not asked for the modern era
 
     async def start(self) -> None:
         """Raises BackendUnavailable with a message that names what to change."""
         ...
 
     async def open(self, listener: Callable[[Frame], None]) -> BackendSession:
-        """A new session, not yet initialized; ``listener`` gets the frames that belong to no request."""
+        """A new session, without initialize and of no era yet; ``listener`` gets what belongs to no request."""
+        ...
+
+    async def join(self, caller: Caller) -> ModernSession:
+        """For a request of a modern caller, to be sent at once: a session that waits is soon idle."""
+        ...
+
+    def stop_idle(self) -> None:
+        """End what runs for modern callers and was not used for long."""
+        ...
+
+    def end_grant(self, grant_id: str) -> None:
+        """End what runs for this grant's modern callers alone."""
         ...
 
     async def close(self) -> None: ...

@@ -7,8 +7,8 @@ from typing import Literal, NamedTuple
 
 from .. import log
 from ..ambient import Ambient
-from ..errors import GatewayError
-from .probe import Offer, probe
+from ..errors import BackendUnavailable, GatewayError
+from .probe import ModernOffer, Offer, probe
 from .served import Served
 from .tools import Tool
 
@@ -94,7 +94,8 @@ class Catalogue:
         found: list[tuple[str, Tool]] = []
         for name, entry in self._entries.items():
             if entry.state == "ok" and entry.offer is not None:
-                found += [(name, tool) for tool in entry.offer.tools.values()]
+                # /mcp does not speak to servers of the modern era alone yet.
+                found += [(name, tool) for tool in entry.offer.tools.values() if entry.offer.greeting is not None]
             else:
                 entry.missed = True
                 about = log.fields(backend=name, state=entry.state, reason=entry.reason)
@@ -106,6 +107,18 @@ class Catalogue:
         entry = self._entries[backend]
         await self._wait([entry])
         return entry.offer.tools.get(tool) if entry.offer is not None else None
+
+    async def modern(self, backend: str) -> ModernOffer | None:
+        """What the backend offers in the modern era; None of one that does not speak it.
+
+        Raises BackendUnavailable of one that was never heard of.
+        """
+        entry = self._entries[backend]
+        if entry.state != "ok":
+            await self._wait([entry])
+        if entry.offer is None:
+            raise BackendUnavailable(entry.reason or f"the server {backend} is still starting; try again")
+        return entry.offer.modern
 
     async def _wait(self, entries: list[_Entry]) -> None:
         """What failed is tried again now and then, but nobody waits for it a second time."""

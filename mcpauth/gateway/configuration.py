@@ -53,7 +53,7 @@ class Server(BaseModel):
 
     model_config = ConfigDict(frozen=True, hide_input_in_errors=True)
 
-    share: Literal["session", "user", "all"] = "session"
+    share: Literal["session", "user", "all"] | None = None
     tools: ToolFilter = ToolFilter()
     idle_stop: int | None = Field(None, ge=1)
     enabled: bool = True
@@ -221,10 +221,10 @@ def _server(key: str, about: Any, notes: list[str]) -> Server:
     notes += _unknown(about, model.model_fields, where)
     if isinstance(about.get("tools"), dict):
         notes += _unknown(about["tools"], ToolFilter.model_fields, f"{where}.tools")
-    if server.share != "session":
-        notes.append(f"{where}.share: not built yet; every MCP session has the server for itself")
+    if server.share not in (None, "session"):
+        notes.append(f"{where}.share: not built yet for clients older than 2026-07-28; each has the server for itself")
     if server.idle_stop is not None:
-        notes.append(f"{where}.idle_stop: not built yet; a server runs as long as its MCP session")
+        notes.append(f"{where}.idle_stop: not built yet for clients older than 2026-07-28")
     return server
 
 

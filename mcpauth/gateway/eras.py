@@ -1,20 +1,43 @@
 """Which generation of the protocol a request speaks."""
 
+import re
+
 from . import frames
 from .frames import Frame
 
 LEGACY = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 NEWEST_LEGACY = LEGACY[-1]
+MODERN = ("2026-07-28",)
 
-ENVELOPE = "io.modelcontextprotocol/protocolVersion"
+LEGACY_ONLY = f"this server speaks MCP up to {NEWEST_LEGACY}: begin with initialize"
+
+# The keys of `_meta` that are the protocol's own.
+VERSION = "io.modelcontextprotocol/protocolVersion"
+CLIENT = "io.modelcontextprotocol/clientInfo"
+CAPABILITIES = "io.modelcontextprotocol/clientCapabilities"
+LOG_LEVEL = "io.modelcontextprotocol/logLevel"
+SERVER = "io.modelcontextprotocol/serverInfo"
+SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
+
+# Searched in the raw parameters before they are decoded; a letter may be escaped.
+ENVELOPE = re.compile(rb"io.modelcontextprotocol|\\u00")
+
+
+def is_modern_version(protocol_version: str | None) -> bool:
+    """Of the MCP-Protocol-Version header."""
+    return protocol_version is not None and protocol_version not in LEGACY
 
 
 def is_modern(frame: Frame, protocol_version: str | None, session_id: str | None) -> bool:
     """By the MCP-Protocol-Version header; without header and session, by what only modern clients send."""
     if protocol_version is not None:
-        return protocol_version not in LEGACY
+        return is_modern_version(protocol_version)
     if session_id is not None:
         return False
-    if frames.text(frame.get("method")) == "server/discover":
-        return True
-    return ENVELOPE in frames.members(frames.members(frame.get("params")).get("_meta"))
+    return frames.text(frame.get("method")) == "server/discover" or has_envelope(frame)
+
+
+def has_envelope(frame: Frame) -> bool:
+    if "params" not in frame or not ENVELOPE.search(frame["params"]):
+        return False
+    return VERSION in frames.members(frames.members(frame.get("params")).get("_meta"))

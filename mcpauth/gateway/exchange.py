@@ -11,17 +11,21 @@ from .frames import Frame
 
 # Frames a consumer may lag behind before the reader is asked to hold; then down to the second.
 HIGH, LOW = 16, 4
+# How long those who share the stream wait for one of them.
+PATIENCE = 1.0
 
 
 class Exchange:
     """An async iterator of the frames that belong to one request; ``finish`` puts the last, ``fail`` what is raised."""
 
-    __slots__ = ("_ended", "_error", "_frames", "_hold", "_waiter", "full", "request_id", "token")
+    __slots__ = ("_ended", "_error", "_frames", "_hold", "_waiter", "full", "request_id", "slow", "token", "whole")
 
     def __init__(self, request_id: msgspec.Raw, hold: Callable[["Exchange"], None]) -> None:
         self.request_id = request_id
         self.token: msgspec.Raw | None = None
+        self.whole = False  # nothing of it may be left out
         self.full = False
+        self.slow = False  # nobody waits for its consumer: what it has no room for is gone, but not the last frame
         self._hold = hold
         self._frames: deque[Frame] = deque()
         self._waiter: asyncio.Future[None] | None = None
@@ -29,9 +33,11 @@ class Exchange:
         self._error: GatewayError | None = None
 
     def put(self, frame: Frame) -> None:
+        if self.slow and not self._ended:
+            return
         self._frames.append(frame)
         self._wake()
-        if len(self._frames) >= HIGH and not self.full:
+        if len(self._frames) >= HIGH and not self.full and not self.slow:
             self.full = True
             self._hold(self)
 
@@ -55,10 +61,18 @@ class Exchange:
                     raise self._error
                 raise StopAsyncIteration
         frame = self._frames.popleft()
-        if self.full and len(self._frames) <= LOW:
-            self.full = False
-            self._hold(self)
+        if len(self._frames) <= LOW:
+            self.slow = False
+            if self.full:
+                self.full = False
+                self._hold(self)
         return frame
+
+    def overtake(self) -> None:
+        """Its consumer takes too long for those who share the stream."""
+        if self.full:
+            self.slow, self.full = True, False
+            self._hold(self)
 
     async def _news(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()
@@ -89,3 +103,42 @@ class Pace:
             self._full.discard(exchange)
             if not self._full:
                 self._go_on()
+
+
+class SharedPace(Pace):
+    """The same for a stream of several clients, who wait for one of them a moment and not longer.
+
+    ``alone`` says that there is only one; ``late`` is called with the one that was overtaken.
+    """
+
+    __slots__ = ("_alone", "_late", "_timers")
+
+    def __init__(
+        self,
+        stop: Callable[[], None],
+        go_on: Callable[[], None],
+        alone: Callable[[], bool],
+        late: Callable[[Exchange], None],
+    ) -> None:
+        super().__init__(stop, go_on)
+        self._alone, self._late = alone, late
+        self._timers: dict[Exchange, asyncio.TimerHandle] = {}
+
+    def __call__(self, exchange: Exchange) -> None:
+        super().__call__(exchange)
+        timer = self._timers.pop(exchange, None)
+        if timer is not None:
+            timer.cancel()
+        if exchange.full:
+            self._wait(exchange)
+
+    def _wait(self, exchange: Exchange) -> None:
+        self._timers[exchange] = asyncio.get_running_loop().call_later(PATIENCE, self._waited, exchange)
+
+    def _waited(self, exchange: Exchange) -> None:
+        del self._timers[exchange]
+        if self._alone():
+            self._wait(exchange)
+        elif exchange.full:
+            exchange.overtake()
+            self._late(exchange)

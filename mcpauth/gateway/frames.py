@@ -108,8 +108,9 @@ def request(number: int, method: str, params: Any) -> Frame:
     return {"jsonrpc": _VERSION, "id": raw(number), "method": raw(method), "params": raw(params)}
 
 
-def notification(method: str) -> Frame:
-    return {"jsonrpc": _VERSION, "method": raw(method)}
+def notification(method: str, params: Any = None) -> Frame:
+    frame = {"jsonrpc": _VERSION, "method": raw(method)}
+    return frame if params is None else {**frame, "params": raw(params)}
 
 
 def result(to: msgspec.Raw, value: Any) -> Frame:
@@ -117,5 +118,15 @@ def result(to: msgspec.Raw, value: Any) -> Frame:
 
 
 def failure(to: msgspec.Raw | None, error: GatewayError) -> Frame:
-    about = {"code": error.code, "message": error.message}
+    about: dict[str, Any] = {"code": error.code, "message": error.message}
+    if error.data is not None:
+        about["data"] = error.data
     return {"jsonrpc": _VERSION, "id": raw(None) if to is None else to, "error": raw(about)}
+
+
+def error_code(frame: Frame) -> int | None:
+    """Of a response that is an error."""
+    if "error" not in frame:
+        return None
+    code = value(members(frame["error"]).get("code", msgspec.Raw(b"null")))
+    return code if isinstance(code, int) else None

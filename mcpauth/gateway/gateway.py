@@ -1,7 +1,7 @@
 """MCP messages of admitted principals, on their way to the backends: the one part that the web sees."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -11,17 +11,19 @@ from ..models.principal import Principal
 from . import frames
 from .answer import ACCEPTED, Answer, refused
 from .catalogue import BackendState, Catalogue
-from .eras import LEGACY, is_modern
+from .eras import LEGACY_ONLY, is_modern
 from .frames import Frame
 from .mailbox import Listener
 from .mcp_sessions import McpSessions
 from .merged import Merged
+from .modern.headers import Headers
+from .modern.single import ModernSingle
 from .names import PublishedNames
 from .reaper import Reaper
 from .served import Served
 from .single import Single
 
-SWEEP = 600.0
+SWEEP = 30.0
 
 TOOLS_CHANGED = frames.encode(frames.notification("notifications/tools/list_changed"))
 
@@ -41,6 +43,7 @@ class Gateway:
             served.name: Single(served, self._catalogue) for served in backends
         }
         self._endpoints[None] = Merged(self._backends, self._catalogue, names)
+        self._modern = {served.name: ModernSingle(served, self._catalogue) for served in backends}
         self._sweeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -50,8 +53,10 @@ class Gateway:
         self._sweeping = asyncio.create_task(self._sweep())
 
     def hang_up(self) -> None:
-        """End every GET stream: no request waits there, so stopping does not wait for them."""
+        """End every GET stream and subscription: no request waits there, so stopping does not wait for them."""
         self._sessions.hang_up()
+        for modern in self._modern.values():
+            modern.hang_up()
 
     async def close(self, patience: float = 6.0) -> None:
         """Every child is gone, and every request that waited has its answer; after ``patience`` seconds by force."""
@@ -72,7 +77,10 @@ class Gateway:
         )
 
     async def end_grant(self, grant_id: str) -> None:
-        """The grant has ended: so have its MCP sessions, their streams and their children."""
+        """The grant has ended: so have its requests, its MCP sessions, their streams and their children."""
+        for name, modern in self._modern.items():
+            modern.end_grant(grant_id)
+            self._backends[name].end_grant(grant_id)
         await self._sessions.end_grant(grant_id)
 
     def backends(self) -> list[BackendState]:
@@ -91,9 +99,11 @@ class Gateway:
         backend: str | None,
         session_id: str | None,
         protocol_version: str | None,
+        headers: Iterable[tuple[str, str]] = (),
     ) -> Answer:
         """Take one message. Raises InsufficientScope; every other refusal is in the answer."""
         request_id: msgspec.Raw | None = None
+        modern = False
         try:
             if body.lstrip()[:1] == b"[":
                 raise InvalidMessage("batches are not supported: send one message at a time")
@@ -103,12 +113,14 @@ class Gateway:
                 request_id = frame["id"]
             endpoint = self._endpoint(backend)
             endpoint.admit(principal)
-            if is_modern(frame, protocol_version, session_id):
-                newest = LEGACY[-1]
-                raise InvalidMessage(f"this server speaks MCP up to {newest}: begin with initialize")
-            return await self._forward(endpoint, principal, frame, session_id)
+            modern = is_modern(frame, protocol_version, session_id)
+            if not modern:
+                return await self._forward(endpoint, principal, frame, session_id)
+            if endpoint.name is None:
+                raise InvalidMessage(LEGACY_ONLY)
+            return await self._modern[endpoint.name].forward(principal, frame, Headers(headers))
         except GatewayError as error:
-            return refused(request_id, error)
+            return refused(request_id, error, modern=modern)
 
     def listen(self, principal: Principal, *, backend: str | None, session_id: str) -> Listener:
         """What the client is told outside of its requests. To be closed by whoever stops listening."""
@@ -159,3 +171,9 @@ class Gateway:
         while True:
             await asyncio.sleep(SWEEP)
             self._sessions.sweep()
+            self.stop_idle()
+
+    def stop_idle(self) -> None:
+        """End the children that modern callers have not used for long."""
+        for served in self._backends.values():
+            served.stop_idle()

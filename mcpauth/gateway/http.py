@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable, Mapping
 
+from ..errors import BackendUnavailable
+from .backend import ModernSession
 from .configuration import RemoteServer
 from .frames import Frame
 from .http_headers import expand
@@ -10,10 +12,13 @@ from .http_legacy import BACK_OFF, LegacyHttpSession
 from .http_session import HttpSession
 from .http_sse import SseSession
 from .http_upstream import Upstream
+from .modern.caller import Caller
 
 
 class HttpBackend:
     """Raises SettingsError when made, for a header that cannot be sent."""
+
+    legacy_only = True
 
     def __init__(
         self,
@@ -42,6 +47,15 @@ class HttpBackend:
         self._sessions.add(session)
         await session.start()
         return session
+
+    async def join(self, caller: Caller) -> ModernSession:
+        raise BackendUnavailable(f"the server {self.name} is asked in the older era only")
+
+    def stop_idle(self) -> None:
+        """Nothing runs."""
+
+    def end_grant(self, grant_id: str) -> None:
+        """Nothing is any grant's."""
 
     async def close(self) -> None:
         if self._started:

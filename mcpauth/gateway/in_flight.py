@@ -8,11 +8,13 @@ import msgspec
 
 from ..errors import BackendUnavailable, GatewayError
 from . import frames
+from .eras import SUBSCRIPTION
 from .exchange import Exchange
 from .frames import Frame
 
-# Searched in the raw parameters, so that only those which have one are decoded.
-TOKEN = re.compile(b"progressToken")
+# Searched in the raw parameters, so that only those which may have one are decoded: a letter may be escaped.
+TOKEN = re.compile(rb"progressToken|\\u00")
+TAG = re.compile(rb"subscriptionId")
 
 
 class Sent(NamedTuple):
@@ -61,6 +63,8 @@ class InFlight:
             self._answered(frame)
         elif frames.text(method) == "notifications/progress":
             self._progressed(frame)
+        elif (number := _subscription(frame.get("params"))) is not None:
+            self._published(number, frame)
         elif about is not None:
             about.put(frame)
         else:
@@ -79,6 +83,13 @@ class InFlight:
                 return number, {**frame, "params": frames.raw({**params, "requestId": number})}
         return None
 
+    def abandon(self, exchange: Exchange) -> int | None:
+        """The number of a request whose answer nobody wants any more; None when it was answered."""
+        number = next((number for number, one in self._waiting.items() if one is exchange), None)
+        if number is not None:
+            del self._waiting[number]
+        return number
+
     def fail(self, number: int, error: GatewayError) -> None:
         exchange = self._waiting.pop(number, None)
         if exchange is not None:
@@ -93,7 +104,15 @@ class InFlight:
         exchange = self._waiting.pop(number, None) if isinstance(number, int) else None
         if exchange is not None:
             frame["id"] = exchange.request_id
+            if _subscription(frame.get("result")) is not None:
+                frame["result"] = _tagged(frame["result"], exchange.request_id)
             exchange.finish(frame)
+
+    def _published(self, number: int, frame: Frame) -> None:
+        """What a subscriptions/listen asked for: the subscription has the request's id."""
+        exchange = self._waiting.get(number)
+        if exchange is not None:
+            exchange.put({**frame, "params": _tagged(frame["params"], exchange.request_id)})
 
     def _progressed(self, frame: Frame) -> None:
         params = frames.members(frame.get("params"))
@@ -110,5 +129,22 @@ def _replace_token(params: msgspec.Raw, ours: msgspec.Raw) -> tuple[msgspec.Raw,
     meta = frames.members(given.get("_meta"))
     theirs = meta.get("progressToken")
     if theirs is None:
-        return params, None
+        # Encoded anew: of a member given twice, the backend gets the one that was looked at.
+        return frames.raw({**given, "_meta": meta}) if meta else params, None
     return frames.raw({**given, "_meta": {**meta, "progressToken": ours}}), theirs
+
+
+def _subscription(member: msgspec.Raw | None) -> int | None:
+    """The number of ours that parameters or a result are tagged with."""
+    if member is None or not TAG.search(member):
+        return None
+    tag = frames.members(frames.members(member).get("_meta")).get(SUBSCRIPTION)
+    number = None if tag is None else frames.value(tag)
+    return number if type(number) is int else None
+
+
+def _tagged(member: msgspec.Raw, request_id: msgspec.Raw) -> msgspec.Raw:
+    """The same, tagged with the id that the client knows."""
+    given = frames.members(member)
+    meta = frames.members(given.get("_meta"))
+    return frames.raw({**given, "_meta": {**meta, SUBSCRIPTION: request_id}})

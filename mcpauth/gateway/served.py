@@ -5,15 +5,16 @@ from collections.abc import Callable
 
 from ..errors import BackendUnavailable, InsufficientScope
 from ..models.principal import Principal
-from .backend import Backend, BackendSession
+from .backend import Backend, BackendSession, ModernSession
 from .configuration import ToolFilter
 from .frames import Frame
+from .modern.caller import Caller
 from .tools import Tool
 
 
 class Served:
     def __init__(self, backend: Backend, tools: ToolFilter | None = None) -> None:
-        self.name = backend.name
+        self.name, self.legacy_only = backend.name, backend.legacy_only
         self.tools = tools or ToolFilter()
         self._backend = backend
         self._started = False
@@ -21,13 +22,28 @@ class Served:
         self._starting = asyncio.Lock()
 
     async def open(self, listener: Callable[[Frame], None]) -> BackendSession:
+        await self._ready()
+        return await self._backend.open(listener)
+
+    async def join(self, caller: Caller) -> ModernSession:
+        await self._ready()
+        return await self._backend.join(caller)
+
+    def stop_idle(self) -> None:
+        self._backend.stop_idle()
+
+    def end_grant(self, grant_id: str) -> None:
+        self._backend.end_grant(grant_id)
+
+    async def _ready(self) -> None:
+        if self._started and not self._closed:
+            return
         async with self._starting:
             if self._closed:
                 raise BackendUnavailable("the server is stopping")
             if not self._started:
                 await self._backend.start()
                 self._started = True
-        return await self._backend.open(listener)
 
     async def close(self) -> None:
         closed, self._closed = self._closed, True

@@ -1,7 +1,7 @@
 """Tools as a backend lists them: name and hints are read, the definition stays raw."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -69,7 +69,11 @@ def called(frame: Frame) -> tuple[Frame, str]:
 
 def error(to: msgspec.Raw, reason: str) -> Frame:
     """A tool's result that says what went wrong: the model reads it, and can tell the person."""
-    return frames.result(to, {"content": [{"type": "text", "text": reason}], "isError": True})
+    return frames.result(to, failed(reason))
+
+
+def failed(reason: str) -> dict[str, Any]:
+    return {"content": [{"type": "text", "text": reason}], "isError": True}
 
 
 def _raw(result: Frame) -> list[msgspec.Raw]:

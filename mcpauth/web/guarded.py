@@ -34,6 +34,17 @@ STATUS: dict[type[GatewayError], int] = {
     UnknownBackend: 404,
 }
 
+# Modern answers repeat a JSON-RPC error code as an HTTP status; those that are not here are sent with 200.
+STATUS_OF_CODE: dict[int | None, int] = {
+    -32700: 400,
+    -32600: 400,
+    -32602: 400,
+    -32020: 400,
+    -32021: 400,
+    -32022: 400,
+    -32601: 404,
+}
+
 
 class _Refusal(Exception):
     """A status, and a JSON-RPC error that says why."""

@@ -5,11 +5,13 @@ import asyncio
 from tornado.iostream import StreamClosedError
 
 from ..errors import GatewayError
-from ..gateway.answer import Replies
+from ..gateway.answer import Answer, Replies
+from ..gateway.eras import is_modern_version
 from ..gateway.gateway import Gateway
 from ..gateway.mailbox import Listener
+from ..gateway.modern.replies import ModernReplies
 from .gate import Gate
-from .guarded import STATUS, GuardedHandler
+from .guarded import STATUS, STATUS_OF_CODE, GuardedHandler
 
 # An answer that takes longer is sent as a stream, which can be kept alive.
 JSON_WITHIN = 5.0
@@ -23,7 +25,7 @@ class McpHandler(GuardedHandler):
         super().initialize(gateway, gate)
         self._gone = self._streaming = self._flushing = False
         self._timer: asyncio.TimerHandle | None = None
-        self._replies: Replies | None = None
+        self._replies: Replies | ModernReplies | None = None
         self._listener: Listener | None = None
 
     async def post(self, backend: str | None = None) -> None:
@@ -34,14 +36,15 @@ class McpHandler(GuardedHandler):
             self.take_body(),
             backend=backend,
             session_id=self._session_id,
-            protocol_version=self.request.headers.get("MCP-Protocol-Version"),
+            protocol_version=self._protocol_version,
+            headers=self.request.headers.get_all(),
         )
         if answer.session_id is not None:
             self.set_header("Mcp-Session-Id", answer.session_id)
         if answer.replies is not None:
             await self._relay(answer.replies)
         elif answer.reply is not None:
-            self.write_message(STATUS.get(type(answer.error), 200) if answer.error else 200, answer.reply)
+            self.write_message(_status(answer), answer.reply)
         else:
             self.set_status(202)
             self.finish()
@@ -50,6 +53,9 @@ class McpHandler(GuardedHandler):
         if self.is_refused():
             return
         session_id = self._session_id
+        if self._is_modern:
+            self._refuse_as_modern()
+            return
         if session_id is None or not self._accepts(EVENT_STREAM, "text/*", "*/*"):
             # Clients take a 405 for "there is no such stream", anything else for a failure.
             self.set_header("Allow", ", ".join(self.allowed_methods()))
@@ -81,6 +87,9 @@ class McpHandler(GuardedHandler):
     async def delete(self, backend: str | None = None) -> None:
         if self.is_refused():
             return
+        if self._is_modern:
+            self._refuse_as_modern()
+            return
         if self._session_id is None:
             self.refuse(400, "Mcp-Session-Id is missing")
             return
@@ -93,14 +102,26 @@ class McpHandler(GuardedHandler):
         self.finish()
 
     def on_connection_close(self) -> None:
-        """The client's request goes on: only an explicit cancellation ends a legacy request."""
+        """A modern request is cancelled by that; a legacy one goes on."""
         super().on_connection_close()
         self._gone = True
         self._stop_timer()
         if self._replies is not None:
-            self._replies.streams = False
+            self._replies.leave()
         if self._listener is not None:
             self._listener.close()
+
+    @property
+    def _protocol_version(self) -> str | None:
+        return self.request.headers.get("MCP-Protocol-Version")
+
+    @property
+    def _is_modern(self) -> bool:
+        return is_modern_version(self._protocol_version)
+
+    def _refuse_as_modern(self) -> None:
+        self.set_header("Allow", "POST")
+        self.refuse(405, "this revision of MCP has no sessions: POST every request")
 
     @property
     def _session_id(self) -> str | None:
@@ -113,19 +134,22 @@ class McpHandler(GuardedHandler):
 
     # A POST's answer.
 
-    async def _relay(self, replies: Replies) -> None:
+    async def _relay(self, replies: Replies | ModernReplies) -> None:
         self._replies = replies
-        replies.streams = self._accepts(EVENT_STREAM) and not self._gone
+        replies.streams = self._accepts(EVENT_STREAM)
+        if self._gone:
+            replies.leave()
         if replies.streams:
             self._timer = asyncio.get_running_loop().call_later(JSON_WITHIN, self._keep_alive)
         try:
             async for message in replies:
                 if replies.finished and not self._streaming:
-                    self.write_message(200, message)
+                    self.write_message(STATUS_OF_CODE.get(replies.code, 200), message)
                     return
                 await self._write_event(message)
             self.finish()
         finally:
+            replies.leave()
             self._stop_timer()
 
     async def _write_event(self, message: bytes) -> None:
@@ -164,3 +188,9 @@ class McpHandler(GuardedHandler):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _status(answer: Answer) -> int:
+    if answer.error is None or answer.code is not None:
+        return STATUS_OF_CODE.get(answer.code, 200)
+    return STATUS.get(type(answer.error), 200)

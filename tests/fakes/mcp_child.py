@@ -1,8 +1,11 @@
 """A stdio MCP server that behaves, or misbehaves, as its tools are told to. Plain standard library.
 
-Arguments: the names of its tools; ``name:read`` has readOnlyHint. With ``--stubborn`` it ignores both the end of
-its stdin and SIGTERM, with ``--silent`` it answers nothing at all, with ``--fail-once=PATH`` it ends the first time,
-with ``--tools=PATH`` it has the tools named in that file, too.
+Arguments: the names of its tools; ``name:read`` has readOnlyHint, ``name:header`` arguments that headers repeat.
+With ``--stubborn`` it ignores both the end of its stdin and SIGTERM, with ``--silent`` it answers nothing at all,
+with ``--fail-once=PATH`` it ends the first two times (whoever asks which era it speaks tries twice), with
+``--tools=PATH`` it has the tools named in that file, too. It speaks the legacy era; with ``--modern`` that of
+2026-07-28 alone, with ``--dual`` the one that it hears first. ``--strict`` ends when it hears of the other,
+``--reserved`` says nothing to it.
 """
 
 import json
@@ -13,6 +16,12 @@ import subprocess
 import sys
 import time
 
+SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
+VERSION = "io.modelcontextprotocol/protocolVersion"
+
+ERA = []  # "legacy" or "modern", once it is chosen
+OPTIONS = set()
+LISTENING = set()
 WAITING = {}  # what was asked of the client: our id -> the call's id
 CANCELLED = []
 LINES = [""]
@@ -20,6 +29,8 @@ TOOLS = []
 
 
 def send(**message):
+    if "result" in message and "modern" in ERA:
+        message["result"] = {"resultType": "complete", **message["result"]}
     sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
     sys.stdout.flush()
 
@@ -35,7 +46,11 @@ def log(data):
 def definition(name):
     name, _, hint = name.partition(":")
     tool = {"name": name, "inputSchema": {"type": "object", "$comment": "kept"}, "x-unknown": 1.50}
-    if hint:
+    if hint == "header":
+        properties = {"region": {"type": "string", "x-mcp-header": "Region"}}
+        properties["count"] = {"type": "integer", "x-mcp-header": "Count"}
+        tool["inputSchema"] = {"type": "object", "properties": properties}
+    if hint == "read":
         tool["annotations"] = {"readOnlyHint": True}
     return tool
 
@@ -50,10 +65,12 @@ def call(to, params):
         case "pid":
             answer(to, str(os.getpid()))
         case "progress":
-            token = params["_meta"]["progressToken"]
-            for step in range(given["steps"]):
+            token = params["_meta"].get("progressToken")
+            for step in range(0 if token is None else given["steps"]):
                 send(method="notifications/progress", params={"progressToken": token, "progress": step})
             answer(to, json.dumps(type(token).__name__))
+        case "begin":
+            send(method="notifications/progress", params={"progressToken": params["_meta"]["progressToken"]})
         case "ask":
             ours = given.get("id", 1)
             WAITING[ours] = to
@@ -95,14 +112,77 @@ def call(to, params):
             answer(to, "complained")
         case "change":
             pathlib.Path(given["path"]).write_text("added")
-            send(method="notifications/tools/list_changed")
+            if "legacy" in ERA:
+                send(method="notifications/tools/list_changed")
+            for subscription in LISTENING:
+                send(method="notifications/tools/list_changed", params={"_meta": {SUBSCRIPTION: subscription}})
             answer(to, "changed")
+        case "end":
+            for subscription in LISTENING:
+                send(id=subscription, result={"_meta": {SUBSCRIPTION: subscription}})
+            answer(to, "ended")
+        case "log":
+            log(given["data"])
+            answer(to, "logged")
+        case "leak":
+            # What names no request, or not one that is there.
+            send(method="notifications/progress", params={"progressToken": 99999, "progress": 1})
+            send(method="notifications/tools/list_changed", params={"_meta": {SUBSCRIPTION: 99999}})
+            send(method="notifications/resources/updated", params={"uri": "secret"})
+            log("secret")
+            send(id=99999, result={"secret": True})
+            answer(to, "leaked")
         case _:
             answer(to, json.dumps(params))
 
 
+def refuse(to, code, text, **data):
+    send(id=to, error={"code": code, "message": text, **({"data": data} if data else {})})
+
+
+def is_spoken(message):
+    """Whether this is the era it speaks; it chooses when there is a choice."""
+    params = message.get("params") or {}
+    era = "modern" if VERSION in params.get("_meta", {}) else "legacy"
+    spoken = {"--modern": ["modern"], "--dual": ["modern", "legacy"]}
+    known = next((eras for option, eras in spoken.items() if option in OPTIONS), ["legacy"])
+    if not ERA and era in known:
+        ERA.append(era)
+    return era in ERA
+
+
+def modern_request(to, method, params):
+    match method:
+        case "server/discover":
+            about = {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {"listChanged": True}}}
+            send(id=to, result={**about, "ttlMs": 5, "cacheScope": "public", "x-unknown": [1.0, None]})
+        case "tools/list":
+            tools = [definition(name) for name in TOOLS]
+            send(id=to, result={"tools": tools, "ttlMs": 5, "cacheScope": "public"})
+        case "tools/call":
+            call(to, params)
+        case "subscriptions/listen":
+            LISTENING.add(to)
+            tag = {"notifications": params["notifications"], "_meta": {SUBSCRIPTION: to}}
+            send(method="notifications/subscriptions/acknowledged", params=tag)
+        case "x/ask":
+            send(id="ours", method="sampling/createMessage", params={})
+            WAITING["ours"] = to
+        case _:
+            refuse(to, -32601, "no such method")
+
+
 def request(message):
     to, params = message["id"], message.get("params") or {}
+    if not is_spoken(message):
+        if "--strict" in OPTIONS:
+            sys.exit(9)
+        if "--reserved" not in OPTIONS:
+            refuse(to, -32601, "not of this era")
+        return
+    if "modern" in ERA:
+        modern_request(to, message["method"], params)
+        return
     match message["method"]:
         case "initialize":
             send(
@@ -132,6 +212,7 @@ def heard(message):
         request(message)
     elif message["method"] == "notifications/cancelled":
         CANCELLED.append(message["params"])
+        LISTENING.discard(message["params"]["requestId"])
     elif message["method"] == "notifications/progress":
         log(message["params"])
 
@@ -139,13 +220,17 @@ def heard(message):
 def main():
     TOOLS.extend(given for given in sys.argv[1:] if not given.startswith("--"))
     options = [given for given in sys.argv[1:] if given.startswith("--")]
+    OPTIONS.update(options)
     for option in options:
         name, _, value = option.partition("=")
         if name == "--tools" and pathlib.Path(value).exists():
             TOOLS.extend(pathlib.Path(value).read_text().split())
-        if name == "--fail-once" and not pathlib.Path(value).exists():
-            pathlib.Path(value).touch()
-            sys.exit(7)
+        if name == "--fail-once":
+            failed = pathlib.Path(value)
+            times = len(failed.read_text()) if failed.exists() else 0
+            if times < 2:
+                failed.write_text("x" * (times + 1))
+                sys.exit(7)
     if "--stubborn" in options:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
     for line in sys.stdin:

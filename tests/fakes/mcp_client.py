@@ -91,6 +91,67 @@ class Client:
         return self.gateway.listen(self.who, backend=self.backend, session_id=self.session_id)
 
 
+NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
+
+
+class ModernClient:
+    """The same in the modern era: nothing to begin with, and everything in every request."""
+
+    def __init__(self, gateway, backend, who=None, capabilities=None):
+        self.gateway, self.backend, self.who = gateway, backend, who or principal()
+        self.capabilities = capabilities or {}
+        self.last_id = 0
+
+    def message(self, method, params=None, request_id=None, **meta):
+        self.last_id += 1
+        prefix = "io.modelcontextprotocol/"
+        about = {prefix + "protocolVersion": "2026-07-28", prefix + "clientCapabilities": self.capabilities, **meta}
+        return {
+            "jsonrpc": "2.0",
+            "id": request_id or self.last_id,
+            "method": method,
+            "params": {**(params or {}), "_meta": about},
+        }
+
+    async def send(self, method, params=None, request_id=None, **meta):
+        return await self.post(self.message(method, params, request_id, **meta))
+
+    async def post(self, message, headers=()):
+        """With the headers that fit; of those given, None takes one away."""
+        fitting = modern_headers(message) | dict(headers)
+        return await self.gateway.forward(
+            self.who,
+            json.dumps(message).encode(),
+            backend=self.backend,
+            session_id=None,
+            protocol_version=fitting["MCP-Protocol-Version"],
+            headers=[(name, value) for name, value in fitting.items() if value is not None],
+        )
+
+    frames = Client.frames
+    request = Client.request
+    call = Client.call
+    calling = Client.calling
+    text = Client.text
+
+    async def names(self):
+        return [tool["name"] for tool in (await self.request("tools/list"))["result"]["tools"]]
+
+    async def begun(self, tool, /, **arguments):
+        """A call that goes on, at its first frame: the child has it."""
+        answer = await self.send("tools/call", {"name": tool, "arguments": arguments}, progressToken="t")
+        return answer.replies, json.loads(await anext(answer.replies))
+
+
+def modern_headers(message):
+    """What a client sends with the message."""
+    params = message.get("params", {})
+    headers = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": message["method"]}
+    if message["method"] in NAMED:
+        headers["Mcp-Name"] = params.get(NAMED[message["method"]])
+    return headers
+
+
 def is_running(pid):
     try:
         os.kill(pid, 0)

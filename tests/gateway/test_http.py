@@ -47,6 +47,7 @@ def call(tool, /, **arguments):
 
 class Server:
     def __init__(self, gateway):
+        self.gateway = gateway
         self._client = AsyncHTTPClient(force_instance=True)
         site = Site("http://localhost", "/auth/oauth", "0", False, 86400, ())
         services = {"gateway": gateway, "gate": Gate()}

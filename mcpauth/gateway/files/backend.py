@@ -1,4 +1,4 @@
-"""The `files` backend: an MCP server in our own process, in the legacy era's protocol."""
+"""The `files` backend: an MCP server in our own process, in both eras' protocol."""
 
 import asyncio
 import logging
@@ -10,15 +10,16 @@ import msgspec
 
 from ... import __version__, log
 from ...ambient import Ambient
-from ...errors import BackendUnavailable
+from ...errors import BackendUnavailable, GatewayError
+from ..eras import LEGACY, MODERN, SERVER, has_envelope
 from ..frames import Frame, raw
+from ..modern.caller import Caller
 from .root import Refused, Root
 from .search import Search
 from .tools import Tools
 
 logger = logging.getLogger(__name__)
 
-PROTOCOL_VERSIONS = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 METHOD_NOT_FOUND, INVALID_PARAMS, INTERNAL_ERROR = -32601, -32602, -32603
 
 INSTRUCTIONS = (
@@ -32,15 +33,23 @@ _JSONRPC = raw("2.0")
 _NULL = raw(None)
 _EMPTY = raw({})
 
+# What modern results say beside what they hold. A folder changes without our being told.
+_COMPLETE: dict[str, Any] = {"resultType": "complete"}
+_UNCACHED: dict[str, Any] = {**_COMPLETE, "ttlMs": 0, "cacheScope": "private"}
+
 
 class FilesBackend:
+    legacy_only = False
+
     def __init__(self, name: str, root: Path, *, write: bool, index: Path, data_dir: Path, ambient: Ambient) -> None:
         """``index`` is the search index's file; ``data_dir`` is never served, but ``files`` in it."""
         self.name = name
         self._root = Root(root, data_dir, uri=f"files://{name}/")
         self._search = Search(name, self._root, index, ambient)
         self._tools = Tools(self._root, self._search, ambient, writable=write)
-        self._tool_list = raw({"tools": self._tools.definitions()})
+        tools = {"tools": self._tools.definitions()}
+        self._tool_list, self._modern_tool_list = raw(tools), raw(_UNCACHED | tools)
+        self._info = {"name": "mcpauth-files", "title": f"Files ({name})", "version": __version__}
 
     async def start(self) -> None:
         try:
@@ -52,6 +61,15 @@ class FilesBackend:
     async def open(self, listener: Callable[[Frame], None]) -> "FilesSession":
         return FilesSession(self)
 
+    async def join(self, caller: Caller) -> "FilesSession":
+        return FilesSession(self)
+
+    def stop_idle(self) -> None:
+        """Nothing runs."""
+
+    def end_grant(self, grant_id: str) -> None:
+        """Nothing is any grant's."""
+
     async def close(self) -> None:
         await self._search.close()
         self._tools.close()
@@ -59,11 +77,22 @@ class FilesBackend:
     def kill(self) -> None:
         """There is no process."""
 
-    async def answer(self, method: str, params: msgspec.Raw) -> msgspec.Raw:
-        """The result of a request. Raises _Failure for what becomes a JSON-RPC error."""
+    async def answer_modern(self, method: str, params: msgspec.Raw) -> msgspec.Raw:
+        """The result of a modern request. Raises _Failure for what becomes a JSON-RPC error."""
         match method:
             case "tools/call":
-                return await self._call(_params(params, _Call))
+                return raw(_COMPLETE | await self._call(_params(params, _Call)))
+            case "tools/list":
+                return self._modern_tool_list
+            case "server/discover":
+                return raw(_UNCACHED | self._discovered())
+        raise _Failure(METHOD_NOT_FOUND, f"method not found: {method}")
+
+    async def answer(self, method: str, params: msgspec.Raw) -> msgspec.Raw:
+        """The same of a legacy request."""
+        match method:
+            case "tools/call":
+                return raw(await self._call(_params(params, _Call)))
             case "tools/list":
                 return self._tool_list
             case "initialize":
@@ -72,16 +101,24 @@ class FilesBackend:
                 return _EMPTY
         raise _Failure(METHOD_NOT_FOUND, f"method not found: {method}")
 
-    async def _call(self, call: "_Call") -> msgspec.Raw:
+    async def _call(self, call: "_Call") -> dict[str, Any]:
         if call.name not in self._tools:
             raise _Failure(INVALID_PARAMS, f"unknown tool: {call.name}")
-        return raw(await self._tools.call(call.name, call.arguments or {}))
+        return await self._tools.call(call.name, call.arguments or {})
+
+    def _discovered(self) -> dict[str, Any]:
+        return {
+            "supportedVersions": MODERN,
+            "capabilities": {"tools": {}},
+            "instructions": INSTRUCTIONS,
+            "_meta": {SERVER: self._info},
+        }
 
     def _initialized(self, asked: str) -> dict[str, Any]:
         return {
-            "protocolVersion": asked if asked in PROTOCOL_VERSIONS else PROTOCOL_VERSIONS[-1],
+            "protocolVersion": asked if asked in LEGACY else LEGACY[-1],
             "capabilities": {"tools": {}},
-            "serverInfo": {"name": "mcpauth-files", "title": f"Files ({self.name})", "version": __version__},
+            "serverInfo": self._info,
             "instructions": INSTRUCTIONS,
         }
 
@@ -96,13 +133,17 @@ class FilesSession:
         answer: Frame = {"jsonrpc": _JSONRPC, "id": frame["id"]}
         try:
             method = msgspec.json.decode(frame["method"], type=str)
-            answer["result"] = await self._backend.answer(method, frame.get("params", _NULL))
+            reply = self._backend.answer_modern if has_envelope(frame) else self._backend.answer
+            answer["result"] = await reply(method, frame.get("params", _NULL))
         except _Failure as failure:
             answer["error"] = raw({"code": failure.code, "message": str(failure)})
         except Exception:
             logger.exception("files_request_failed", extra=log.fields(backend=self._backend.name))
             answer["error"] = raw({"code": INTERNAL_ERROR, "message": "internal error"})
         yield answer
+
+    def cancel(self, answers: Any, error: GatewayError) -> None:
+        """None takes long."""
 
     async def notify(self, frame: Frame) -> None:
         """There is nothing to be told: no request of ours is open, and none of theirs takes long."""
@@ -123,7 +164,7 @@ class _Call(msgspec.Struct):
 
 
 class _Initialize(msgspec.Struct, rename="camel"):
-    protocol_version: str = PROTOCOL_VERSIONS[-1]
+    protocol_version: str = LEGACY[-1]
 
 
 def _params(params: msgspec.Raw, model: type[S]) -> S:

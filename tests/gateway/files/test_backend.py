@@ -276,3 +276,28 @@ async def test_a_root_that_is_not_there_is_named_by_its_key(serve, tmp_path):
 async def test_a_root_in_the_data_directory_does_not_start(serve, data_dir):
     with pytest.raises(BackendUnavailable, match="data directory"):
         await serve(data_dir / "keys")
+
+
+META = {"io.modelcontextprotocol/protocolVersion": "2026-07-28", "io.modelcontextprotocol/clientCapabilities": {}}
+
+
+async def test_modern_requests_get_modern_results(serve, folder):
+    (folder / "a.txt").write_text("hello")
+    caller = await serve(folder)
+    discovered = (await caller.request("server/discover", {"_meta": META}))["result"]
+    assert discovered["supportedVersions"] == ["2026-07-28"]
+    assert discovered["capabilities"] == {"tools": {}}
+    assert discovered["_meta"]["io.modelcontextprotocol/serverInfo"]["name"] == "mcpauth-files"
+    listed = (await caller.request("tools/list", {"_meta": META}))["result"]
+    assert [tool["name"] for tool in listed["tools"]] == READING
+    for result in (discovered, listed):
+        assert (result["resultType"], result["ttlMs"], result["cacheScope"]) == ("complete", 0, "private")
+    params = {"name": "read_file", "arguments": {"path": "a.txt"}, "_meta": META}
+    called = (await caller.request("tools/call", params))["result"]
+    assert called["resultType"] == "complete"
+    assert "hello" in called["content"][0]["text"]
+    refused = (await caller.request("tools/call", {**params, "arguments": {"path": "b.txt"}}))["result"]
+    assert refused["resultType"] == "complete"
+    assert refused["isError"] is True
+    for method in ("initialize", "ping", "subscriptions/listen", "resources/list", "x/new"):
+        assert (await caller.request(method, {"_meta": META}))["error"]["code"] == -32601

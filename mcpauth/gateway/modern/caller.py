@@ -1,0 +1,37 @@
+"""Who a modern request is from, as far as it decides which child may serve it."""
+
+from typing import Literal, NamedTuple
+
+import msgspec
+
+from .. import frames
+
+Share = Literal["session", "user", "all"]
+
+
+class Caller(NamedTuple):
+    subject: str
+    grant_id: str
+    capabilities: msgspec.Raw
+
+    def key(self, share: Share) -> tuple[str | bytes, ...]:
+        """The same for callers who may have one child together.
+
+        A modern session is a grant and what its client declares. Where more is shared, what a client declares is
+        no matter: every request says it anew.
+        """
+        match share:
+            case "all":
+                return ()
+            case "user":
+                return (self.subject,)
+            case "session":
+                return (self.grant_id, _normal(self.capabilities))
+
+
+def _normal(declared: msgspec.Raw) -> bytes:
+    """The same for what means the same; what is too odd to be decoded means only itself."""
+    try:
+        return msgspec.json.encode(frames.value(declared), order="deterministic")
+    except (msgspec.DecodeError, UnicodeError, RecursionError):
+        return bytes(declared)

@@ -1,0 +1,52 @@
+"""What a modern request says of itself in ``params._meta``."""
+
+from typing import NamedTuple
+
+import msgspec
+
+from ...errors import InvalidParameters, UnsupportedVersion
+from .. import frames
+from ..eras import CAPABILITIES, LOG_LEVEL, VERSION
+from ..frames import Frame
+
+
+class Envelope(NamedTuple):
+    """``params`` are the request's own, once decoded; ``capabilities`` are what the client declares of itself."""
+
+    params: Frame
+    meta: Frame
+    version: str
+    capabilities: msgspec.Raw
+
+    @property
+    def asks_for_logs(self) -> bool:
+        return LOG_LEVEL in self.meta
+
+    def require(self, served: list[str]) -> None:
+        """Raises UnsupportedVersion."""
+        if self.version not in served:
+            raise UnsupportedVersion(served, self.version)
+
+
+def read(frame: Frame) -> Envelope:
+    """Raises InvalidParameters, naming what is missing."""
+    params = frames.members(frame.get("params"))
+    meta = frames.members(params.get("_meta"))
+    missing = [key for key in (VERSION, CAPABILITIES) if key not in meta]
+    if missing:
+        raise InvalidParameters(f"params._meta must have {' and '.join(missing)}")
+    version = frames.text(meta[VERSION])
+    if version is None:
+        raise InvalidParameters(f"{VERSION} must be a string")
+    if bytes(meta[CAPABILITIES])[:1] != b"{":
+        raise InvalidParameters(f"{CAPABILITIES} must be an object")
+    return Envelope(params, meta, version, meta[CAPABILITIES])
+
+
+def without_logs(frame: Frame) -> Frame:
+    """The request, without the wish for log messages."""
+    params = frames.members(frame.get("params"))
+    meta = frames.members(params.get("_meta"))
+    if meta.pop(LOG_LEVEL, None) is None:
+        return frame
+    return {**frame, "params": frames.raw({**params, "_meta": meta})}

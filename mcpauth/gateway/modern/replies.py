@@ -1,0 +1,105 @@
+"""What comes back for one modern request."""
+
+import logging
+from collections.abc import AsyncIterator, Callable
+
+from ... import log
+from ...errors import BackendUnavailable, GatewayError, RequestCancelled
+from .. import frames
+from ..backend import ModernSession
+from ..eras import SUBSCRIPTION
+from ..frames import Frame
+from ..served import Served
+from .caller import Caller
+from .results import COMPLETE, tool_error
+
+logger = logging.getLogger(__name__)
+
+
+class ModernReplies:
+    """A request on its way: the encoded frames that belong to it, the response last of all.
+
+    To be read to the end, which comes soon after the client has left: that cancels the request.
+    """
+
+    def __init__(
+        self,
+        served: Served,
+        caller: Caller,
+        frame: Frame,
+        *,
+        heard: Callable[[Frame], None],
+        ended: Callable[["ModernReplies"], None],
+        change: Callable[[Frame], Frame] | None = None,
+    ) -> None:
+        self.finished = False  # what was given last is the response
+        self.streams = True  # False: the client can take only the response
+        self.code: int | None = None  # the response's, when it is an error
+        self.grant_id = caller.grant_id
+        self._served, self._caller, self._frame = served, caller, frame
+        self._heard, self._ended, self._change = heard, ended, change
+        self._session: ModernSession
+        self._answers: AsyncIterator[Frame] | None = None
+        self._cancelled: GatewayError | None = None
+        self._hung_up = False
+
+    def __aiter__(self) -> "ModernReplies":
+        return self
+
+    async def __anext__(self) -> bytes:
+        if self.finished:
+            raise StopAsyncIteration
+        while True:
+            frame = await self._next()
+            if "method" not in frame:
+                self.finished = True
+                self._ended(self)
+                self.code = frames.error_code(frame)
+                return frames.encode(frame if self._change is None else self._change(frame))
+            self._heard(frame)
+            if self.streams:
+                return frames.encode(frame)
+
+    def leave(self) -> None:
+        """The client is gone: nothing more is delivered, and the backend may stop."""
+        self.cancel(RequestCancelled("the client has left"))
+
+    def cancel(self, error: GatewayError) -> None:
+        self._ended(self)
+        self._cancelled = error
+        if self._answers is not None:
+            self._session.cancel(self._answers, error)
+
+    def hang_up(self) -> None:
+        """We are stopping: a subscription, which never ends by itself, ends now and in good order."""
+        if frames.text(self._frame["method"]) == "subscriptions/listen":
+            self._hung_up = True
+            self.cancel(RequestCancelled("the server is stopping"))
+
+    async def _next(self) -> Frame:
+        try:
+            if self._answers is None:
+                self._session = await self._served.join(self._caller)
+                if self._cancelled is not None:
+                    raise self._cancelled
+                self._answers = self._session.request(self._frame)
+            frame = await anext(self._answers)
+            if "method" not in frame:
+                # To its end, so that a generator is not left half way.
+                await anext(self._answers, None)
+            return frame
+        except GatewayError as error:
+            return self._failed(error)
+        except StopAsyncIteration:
+            return self._failed(BackendUnavailable(f"the server {self._served.name} gave no answer"))
+        except Exception:
+            logger.exception("request_failed", extra=log.fields(backend=self._served.name))
+            return self._failed(GatewayError("unexpected error, see the server's log"))
+
+    def _failed(self, error: GatewayError) -> Frame:
+        to = self._frame["id"]
+        if self._hung_up:
+            return frames.result(to, {**COMPLETE, "_meta": {SUBSCRIPTION: to}})
+        if self._answers is None and frames.text(self._frame["method"]) == "tools/call":
+            return tool_error(to, error.message)  # Nothing was called: as with a tool that is not there.
+        return frames.failure(to, error)

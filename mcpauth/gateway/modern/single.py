@@ -1,0 +1,120 @@
+"""`/mcp/{backend}`, modern era: what the gateway answers itself, and what the principal may have of the rest.
+
+For scopes and ticks the rules are those of the legacy era (gateway/single.py).
+"""
+
+from collections.abc import Callable
+
+from ...errors import InvalidMessage, RequestCancelled, UnknownMethod
+from ...models.principal import Principal
+from .. import frames, tools
+from ..answer import ACCEPTED, Answer
+from ..catalogue import Catalogue
+from ..eras import LEGACY_ONLY
+from ..frames import Frame
+from ..probe import ModernOffer
+from ..served import Served
+from ..single import EMPTY
+from . import envelope, headers, parameters, results
+from .caller import Caller
+from .envelope import Envelope
+from .headers import Headers
+from .replies import ModernReplies
+
+# Of the legacy era. A backend of both eras might answer them after all, and a proxy must not depend on that.
+REMOVED = {"initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"}
+
+ANNOUNCEMENTS = {"toolsListChanged", "promptsListChanged", "resourcesListChanged"}
+
+
+class ModernSingle:
+    def __init__(self, served: Served, catalogue: Catalogue) -> None:
+        self._served, self._catalogue = served, catalogue
+        self._active: set[ModernReplies] = set()
+
+    async def forward(self, principal: Principal, frame: Frame, given: Headers) -> Answer:
+        """Raises what stands against the message, InvalidMessage first of all when the backend is no modern one."""
+        offer = await self._catalogue.modern(self._served.name)
+        if offer is None:
+            raise InvalidMessage(LEGACY_ONLY)
+        method = frames.text(frame.get("method"))
+        if method is None:
+            raise InvalidMessage("the message is no request and no notification")
+        if "id" not in frame:
+            return ACCEPTED  # There is none that a client of this era has to send.
+        about = envelope.read(frame)
+        headers.check(given, method, about)
+        about.require(offer.versions)
+        if method in REMOVED:
+            raise UnknownMethod(f"{method} is not of this revision of MCP")
+        if method == "tools/call":
+            _, name = tools.called(frame)
+            parameters.check(offer.parameters.get(name, ()), given, about.params)
+        return self._request(principal, method, frame, about, offer)
+
+    def end_grant(self, grant_id: str) -> None:
+        for replies in list(self._active):
+            if replies.grant_id == grant_id:
+                replies.cancel(RequestCancelled("what was allowed to this client has ended"))
+
+    def hang_up(self) -> None:
+        for replies in list(self._active):
+            replies.hang_up()
+
+    def _request(self, principal: Principal, method: str, frame: Frame, about: Envelope, offer: ModernOffer) -> Answer:
+        if self._served.unrestricted(principal):
+            return self._relay(principal, frame, about)
+        if method == "tools/list":
+            return self._relay(principal, frame, about, lambda answer: self._list(principal, answer))
+        if method == "tools/call":
+            return self._call(principal, frame, about, offer)
+        if principal.scope_needed(self._served.name, read_only=False) is None or method == "server/discover":
+            return self._relay(principal, frame, about)
+        if method in EMPTY:
+            return _whole(results.empty_list(frame["id"], EMPTY[method]))
+        if method == "subscriptions/listen":
+            return self._relay(principal, self._announced(principal, frame, about), about)
+        self._served.require(principal, read_only=False)
+        return self._relay(principal, frame, about)
+
+    def _announced(self, principal: Principal, frame: Frame, about: Envelope) -> Frame:
+        """A subscription to changes of lists; to more than those, reading alone does not entitle."""
+        wanted = frames.members(about.params.get("notifications"))
+        if not wanted.keys() <= ANNOUNCEMENTS:
+            self._served.require(principal, read_only=False)
+        # Encoded anew: of what is given twice, the backend gets what was judged.
+        return {**frame, "params": frames.raw({**about.params, "notifications": wanted})}
+
+    def _list(self, principal: Principal, answer: Frame) -> Frame:
+        return results.filtered(answer, lambda tool: self._served.lists(principal, tool))
+
+    def _call(self, principal: Principal, frame: Frame, about: Envelope, offer: ModernOffer) -> Answer:
+        params, name = tools.called(frame)
+        tool = offer.tools.get(name)
+        refusal = self._served.refusal(principal, name, read_only=tool is not None and tool.read_only)
+        if refusal is not None:
+            return _whole(results.tool_error(frame["id"], refusal))
+        # Encoded anew: of a name given twice, the backend gets the one that was judged.
+        return self._relay(principal, {**frame, "params": frames.raw(params)}, about)
+
+    def _relay(
+        self, principal: Principal, frame: Frame, about: Envelope, change: Callable[[Frame], Frame] | None = None
+    ) -> Answer:
+        replies = ModernReplies(
+            self._served,
+            Caller(principal.subject, principal.grant_id, about.capabilities),
+            frame,
+            heard=self._heard,
+            ended=self._active.discard,
+            change=change,
+        )
+        self._active.add(replies)
+        return Answer(replies=replies)
+
+    def _heard(self, frame: Frame) -> None:
+        if frames.text(frame["method"]) == "notifications/tools/list_changed":
+            self._catalogue.refresh(self._served.name)
+
+
+def _whole(frame: Frame) -> Answer:
+    return Answer(reply=frames.encode(frame))

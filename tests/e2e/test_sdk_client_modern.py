@@ -1,0 +1,88 @@
+"""The mcp SDK's client in the modern era, and where it finds its way back to the older one."""
+
+import json
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from mcp import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp_types import ElicitResult
+
+from tests.conformance.test_server import ROOT, access_token
+from tests.live import LiveServer
+
+pytestmark = pytest.mark.gen_test(timeout=120)
+
+
+def configure(data_dir: Path) -> None:
+    (data_dir / "files").mkdir(parents=True)
+    (data_dir / "files" / "hello.md").write_text("The walls have ears.\n")
+    python = {"command": sys.executable, "cwd": str(ROOT)}
+    servers = {
+        "files": {"builtin": "files", "root": "files"},
+        "fixture": {**python, "args": ["-m", "tests.fakes.conformance"]},
+        "old": {**python, "args": ["tests/fakes/mcp_child.py", "echo"]},
+    }
+    (data_dir / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
+    (data_dir / "mcp.json").chmod(0o600)
+
+
+async def agree(context: Any, params: Any) -> ElicitResult:
+    return ElicitResult(action="accept", content={"name": "Ada"})
+
+
+@asynccontextmanager
+async def connected(server: LiveServer, token: str, backend: str, mode: str) -> AsyncIterator[Client]:
+    async with (
+        httpx2.AsyncClient(headers={"Authorization": f"Bearer {token}"}, timeout=60) as http,
+        Client(
+            streamable_http_client(f"{server.origin}/mcp/{backend}", http_client=http),
+            mode=mode,
+            elicitation_callback=agree,
+        ) as client,
+    ):
+        yield client
+
+
+@pytest.mark.parametrize("mode", ["2026-07-28", "auto"])
+async def test_the_sdk_client_finds_a_server_of_its_era(tmp_path: Path, mode: str) -> None:
+    configure(tmp_path / "data")
+    async with LiveServer(tmp_path) as server:
+        token = await access_token(server, f"{server.origin}/mcp/fixture")
+        async with connected(server, token, "fixture", mode) as client:
+            assert client.protocol_version == "2026-07-28"
+            assert "test_simple_text" in {tool.name for tool in (await client.list_tools()).tools}
+            greeted = await client.call_tool("test_input_required_result_elicitation", {})
+            assert greeted.content[0].text == "Hello, Ada!"
+            progress: list[float] = []
+
+            async def heard(value: float, total: float | None, message: str | None) -> None:
+                progress.append(value)
+
+            await client.call_tool("test_tool_with_progress", {}, progress_callback=heard)
+            assert progress == [0, 50, 100]
+            # The client repeats the argument in a header by itself, in Base64 here.
+            routed = await client.call_tool("test_x_mcp_header", {"region": "Zürich"})
+            assert routed.content[0].text == "Region: Zürich"
+            async with client.listen(tools_list_changed=True) as events:
+                await client.call_tool("test_trigger_tool_change", {})
+                assert type(await anext(aiter(events))).__name__ == "ToolsListChanged"
+
+
+@pytest.mark.parametrize(("backend", "version"), [("files", "2026-07-28"), ("old", "2025-11-25")])
+async def test_the_sdk_client_asks_which_era_it_is(tmp_path: Path, backend: str, version: str) -> None:
+    configure(tmp_path / "data")
+    async with LiveServer(tmp_path) as server:
+        token = await access_token(server, f"{server.origin}/mcp/{backend}")
+        async with connected(server, token, backend, "auto") as client:
+            assert client.protocol_version == version
+            if backend == "files":
+                note = await client.call_tool("read_file", {"path": "hello.md"})
+                assert "The walls have ears." in note.content[0].text
+            else:
+                assert not (await client.call_tool("echo", {"a": 1})).is_error
