@@ -353,7 +353,6 @@ def make_app(services: Services) -> LimitedApplication:
         (f"{base}/consent", ConsentHandler, {"authorization": s.authorization, "gateway": s.gateway}),
         (f"{base}/logout", SignOutHandler, None),
         *((path, CallbackHandler, {"provider_sign_in": s.provider_sign_in}) for path in settings.callback_paths),
-        ("/favicon.ico", AssetHandler, {"path": static_dir(), "default_filename": "logo.svg"}),
         # What anybody, or a bearer, may know.
         (
             f"{base}/health",

@@ -22,8 +22,8 @@ from .seal import Seal
 logger = logging.getLogger(__name__)
 
 PKCE_REQUIRED = "PKCE code_challenge and code_challenge_method=S256 are required"
-# Through a provider it travels in a cookie, sealed twice; browsers drop cookies of more than 4 KiB.
-LONGEST_STATE = 3000
+# Through a provider a sealed request travels in a cookie, sealed once more; browsers drop those of more than 4 KiB.
+LONGEST_SEALED = 3600
 
 
 class AuthorizationRequest(BaseModel):
@@ -127,7 +127,10 @@ class Authorization:
             )
         uri = self._redirect_uri(client, params.redirect_uri)
         try:
-            return self._seal.seal(self._check(issuer, client, uri, params, query))
+            sealed = self._seal.seal(self._check(issuer, client, uri, params, query))
+            if len(sealed) > LONGEST_SEALED:
+                raise InvalidRequest("the request is too long: use a shorter state")
+            return sealed
         except OAuthError as error:
             logger.info(
                 "authorization_refused",
@@ -186,8 +189,6 @@ class Authorization:
             raise InvalidRequest(PKCE_REQUIRED)
         if not pkce.is_challenge(params.code_challenge):
             raise InvalidRequest("code_challenge must be 43 base64url characters, as S256 makes them")
-        if params.state is not None and len(params.state) > LONGEST_STATE:
-            raise InvalidRequest(f"state is longer than {LONGEST_STATE} characters")
         wanted = scope.resolve(params.scope, self._resources.backends())
         return AuthorizationRequest(
             request_id=self._ambient.identifier(),

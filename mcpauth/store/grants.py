@@ -137,7 +137,7 @@ class GrantStore:
             "select * from grants"
             " where client_id = :client_id and (:user_id is null or user_id = :user_id)"
             "   and exists (select 1 from refresh_tokens where refresh_tokens.grant_id = grants.grant_id)"
-            " order by created_at desc",
+            " order by created_at desc, rowid desc",
             {"client_id": client_id, "user_id": user_id},
         )
         return [read(row) for row in rows]

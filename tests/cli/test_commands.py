@@ -119,6 +119,14 @@ async def test_users_come_change_and_go(either: Either, add_owner: AddOwner) -> 
     assert "there is no user ada (users: bob)" in (await either("user", "remove", "ada")).said
 
 
+def test_whoever_is_removed_and_still_listed_is_named() -> None:
+    answer = {"name": "ada", "user_id": "u1", "still_allowed": ["github:ada", "github:a\x1b[31m"]}
+    assert list(show.lines("user remove", answer, True)) == [
+        "Removed ada.",
+        "An entry of MCP_OAUTH_ALLOWED_USERS fits github:ada, github:a\ufffd[31m: it lets them in again.",
+    ]
+
+
 async def test_clients_come_and_go(either: Either) -> None:
     assert "There are no clients yet" in (await either("client", "list")).printed
     redirect = ("--redirect-uri", "https://client.example/cb")

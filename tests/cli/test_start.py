@@ -177,6 +177,43 @@ async def test_the_seeds_five_variables_alone_make_a_working_server(tmp_path: Pa
     assert seed["JWT_SECRET"] not in server.log + "\n".join(server.printed)
 
 
+async def test_it_does_not_claim_that_nobody_else_reaches_it(tmp_path: Path) -> None:
+    async with LiveServer(tmp_path, MCP_OAUTH_HOST="0.0.0.0") as server:
+        assert (
+            server.printed[2]
+            == f"  public URL  {server.origin}  (a name for this computer only: set MCP_OAUTH_PUBLIC_URL)"
+        )
+        assert "only this computer reaches it" not in "\n".join(server.printed)
+
+
+@pytest.mark.parametrize("public_url", ["https://host.tailnet.ts.net", ""])
+async def test_a_socket_is_named(tmp_path: Path, public_url: str) -> None:
+    path = tmp_path / "mcp.sock"
+    named = {"MCP_OAUTH_PUBLIC_URL": public_url} if public_url else {}
+    async with LiveServer(tmp_path, MCP_OAUTH_UNIX_SOCKET=str(path), **named) as server:
+        at = public_url or server.origin
+        assert server.printed[2] == f"  public URL  {at}  (through whatever serves {path} there)"
+
+
+async def test_a_list_of_programs_that_is_somebody_elses_is_refused(tmp_path: Path, command: Run) -> None:
+    (tmp_path / "data").mkdir(mode=0o700)
+    path = tmp_path / "data" / "mcp.json"
+    if os.geteuid() == 0:
+        path.write_text('{"mcpServers": {}}')
+        path.chmod(0o600)
+        os.chown(path, 4242, -1)
+        done = await command()
+        assert done.status == 2
+        assert "the file belongs to another user; run: chown 0 " in done.said
+        assert done.printed == ""
+    else:
+        # Nobody but root can give a file away. One of root's is as good as one's own, so this fails later.
+        path.symlink_to("/etc/passwd")
+        done = await command()
+        assert done.status == 2
+        assert "belongs to another user" not in done.said
+
+
 async def test_without_authorization_only_the_socket_is_served(tmp_path: Path) -> None:
     path = tmp_path / "mcp.sock"
     settings = {"MCP_OAUTH_ENABLED": "false", "MCP_OAUTH_UNIX_SOCKET": str(path)}

@@ -46,6 +46,7 @@ class FakeGitHub:
         self.user: Any = None  # in place of what /user answers: a str is sent as it is
         self.token: Any = None  # in place of what the token endpoint answers
         self.held: asyncio.Event | None = None  # answers wait for it
+        self.in_pieces = False  # answers come in two
         # What happened.
         self.requests: Counter[str] = Counter()
         self.seen: list[dict[str, str]] = []  # the parameters of each authorization request
@@ -98,6 +99,18 @@ class _Handler(web.RequestHandler):
         if self.github.held is not None:
             await self.github.held.wait()
 
+    async def send(self, body: str | dict[str, Any]) -> None:
+        text = json.dumps(body) if isinstance(body, dict) else body
+        if self.github.in_pieces:
+            half = len(text) // 2
+            self.write(text[:half])
+            await self.flush()
+            # Turns of the client's, which runs on this loop too: it has the first piece before the second is sent.
+            for _ in range(20):
+                await asyncio.sleep(0)
+            text = text[half:]
+        await self.finish(text)
+
 
 class _Authorize(_Handler):
     def get(self) -> None:
@@ -129,27 +142,27 @@ class _Authorize(_Handler):
 
 
 class _AccessToken(_Handler):
-    def post(self) -> None:
+    async def post(self) -> None:
         github = self.github
         given = {name: self.get_body_argument(name) for name in self.request.body_arguments}
         if github.token is not None:
-            self.finish(github.token)
+            await self.send(github.token)
             return
         self.set_status(github.token_status)
         known = github.codes.pop(given.get("code", ""), None)
         if github.refuses:
-            self.answer(self.error(github.refuses))
+            await self.answer(self.error(github.refuses))
         elif (given.get("client_id"), given.get("client_secret")) != (CLIENT_ID, CLIENT_SECRET):
-            self.answer(self.error("incorrect_client_credentials"))
+            await self.answer(self.error("incorrect_client_credentials"))
         elif known is None or not self.proves(given.get("code_verifier", ""), known["challenge"]):
-            self.answer(self.error("bad_verification_code"))
+            await self.answer(self.error("bad_verification_code"))
         elif given.get("redirect_uri", known["redirect_uri"]) != known["redirect_uri"]:
-            self.answer(self.error("redirect_uri_mismatch"))
+            await self.answer(self.error("redirect_uri_mismatch"))
         else:
             token = f"gho_{secrets.token_hex(18)}"
             github.issued.append(token)
             github.tokens[token] = json.loads(known["user"])
-            self.answer({"access_token": token, "scope": "", "token_type": "bearer"})
+            await self.answer({"access_token": token, "scope": "", "token_type": "bearer"})
 
     @staticmethod
     def error(code: str) -> dict[str, str]:
@@ -161,16 +174,17 @@ class _AccessToken(_Handler):
         digest = hashlib.sha256(verifier.encode()).digest()
         return not challenge or base64.urlsafe_b64encode(digest).rstrip(b"=").decode() == challenge
 
-    def answer(self, values: dict[str, str]) -> None:
+    async def answer(self, values: dict[str, str]) -> None:
         if "application/json" in self.request.headers.get("Accept", ""):
-            self.finish(values)
+            self.set_header("Content-Type", "application/json; charset=utf-8")
+            await self.send(values)
         else:
             self.set_header("Content-Type", "application/x-www-form-urlencoded; charset=utf-8")
-            self.finish(urlencode(values))
+            await self.send(urlencode(values))
 
 
 class _User(_Handler):
-    def get(self) -> None:
+    async def get(self) -> None:
         github = self.github
         agent = self.request.headers.get("User-Agent", "")
         github.user_agents.add(agent)
@@ -184,4 +198,4 @@ class _User(_Handler):
         else:
             self.set_status(github.user_status)
             known = {**github.tokens[token], "type": "User", "site_admin": False}
-            self.finish(known if github.user is None else github.user)
+            await self.send(known if github.user is None else github.user)

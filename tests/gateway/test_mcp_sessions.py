@@ -4,7 +4,7 @@ import json
 import pytest
 
 from mcpauth.errors import InvalidMessage, ParseError, UnknownBackend, UnknownSession
-from tests.fakes.mcp_client import Client, gone, principal
+from tests.fakes.mcp_client import INITIALIZE, Client, gone, principal
 
 
 @pytest.fixture
@@ -45,6 +45,26 @@ async def test_a_sixth_session_of_a_grant_ends_the_one_that_was_used_least_recen
     clients.append(await begin(gateway))
     assert [await is_unknown(client) for client in clients] == [False, True, False, False, False, False]
     assert not await is_unknown(bystander)
+
+
+async def test_who_begins_sessions_faster_than_they_end_has_to_wait(serve, child):
+    """Each that is still ending has a child: here one that does not want to."""
+    served = child("fake", "echo", "--stubborn", grace=60)
+    gateway = await serve(served)
+    for _ in range(10):
+        client = await begin(gateway, "fake")
+        gateway.end_session(client.who, backend="fake", session_id=client.session_id)
+    refused = await Client(gateway, "fake").send("initialize", INITIALIZE)
+    error = json.loads(refused.reply)["error"]
+    assert "wait a moment" in error["message"]
+    assert refused.session_id is None
+    assert json.loads(refused.reply)["id"] == 1
+    # Another client is another client.
+    assert (await (await begin(gateway, "fake", grant_id="g2")).request("ping"))["result"]
+    served.kill()
+    await asyncio.gather(*gateway._sessions._closing)
+    assert (await (await begin(gateway, "fake")).request("ping"))["result"]
+    served.kill()
 
 
 async def test_a_day_without_use_ends_a_session_and_its_child(gateway, ambient):

@@ -156,6 +156,46 @@ async def test_who_has_to_wait_again_is_out_at_once(come: Come, browser: Browser
     assert waits(await come("octocat", 1, browser))
 
 
+@having(ALLOWED_USERS="github:first,github:octocat")
+async def test_who_is_listed_and_made_to_wait_keeps_waiting(
+    come: Come, services: Services, ambient: FixedAmbient
+) -> None:
+    assert is_in(await come("octocat", 1))
+    ambient.time += 1
+    await services.operations.run("user role", {"name": "octocat", "role": "pending"})
+    for _ in range(2):
+        ambient.time += 1
+        assert waits(await come("octocat", 1))
+    assert await roles(services) == {"octocat": "pending"}
+    await services.operations.run("user approve", {"name": "octocat"})
+    assert is_in(await come("octocat", 1))
+
+
+@having(ALLOWED_USERS="github:first,github:team-*")
+async def test_who_waits_since_they_came_gets_in_once_they_are_listed(
+    come: Come, services: Services, ambient: FixedAmbient
+) -> None:
+    assert waits(await come("somebody", 1))
+    ambient.time += 1
+    assert waits(await come("somebody", 1))
+    ambient.time += 1
+    # Here the account takes on a name that is listed; an entry that is added with a restart is the same.
+    assert is_in(await come("team-ada", 1))
+    assert list((await roles(services)).values()) == ["member"]
+
+
+@having(ALLOWED_USERS="github:octocat,github:Team-*,google:hubot")
+async def test_who_is_removed_and_still_listed_is_named(come: Come, services: Services) -> None:
+    await services.users.add_owner("user-ada", "ada", services.ambient.now())
+    for number, (login, listed) in enumerate([("OctoCat", True), ("team-bob", True), ("hubot", False)]):
+        await come(login, number)
+        removed = await services.operations.run("user remove", {"name": login})
+        assert removed["still_allowed"] == ([f"github:{login}"] if listed else [])
+    # It is the truth: one who is listed comes in again.
+    assert is_in(await come("OctoCat", 0))
+    assert waits(await come("hubot", 2))
+
+
 @having(AUTO_CREATE_USERS="false", ALLOWED_USERS="github:hubot")
 async def test_strangers_can_be_refused_instead(come: Come, services: Services) -> None:
     page = await come("octocat", 1)

@@ -3,6 +3,7 @@
 import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 
+from tests.conftest import PASSWORD
 from tests.oauth_client import ROOT, SEED
 
 PATHS = [
@@ -50,6 +51,64 @@ async def test_a_foreign_host_on_the_page_is_told_in_words(client):
     assert reply.status == 421
     assert b"This is not the address of this server" in reply.body
     assert b"evil.example" not in reply.body
+
+
+FOREIGN, OURS, LOOPBACK = "evil.example", "host.example.ts.net", "localhost:3210"
+
+
+@pytest.mark.parametrize("path", ["/auth/oauth/health", "/.well-known/oauth-protected-resource", "/auth/oauth/signin"])
+@pytest.mark.parametrize(
+    ("host", "forwarded", "status"),
+    [
+        # A page whose own name leads to this computer can set the second, and never the first.
+        (FOREIGN, OURS, 421),
+        (FOREIGN, LOOPBACK, 421),
+        (OURS, FOREIGN, 421),
+        (LOOPBACK, FOREIGN, 421),
+        (FOREIGN, FOREIGN, 421),
+        (OURS, "", 421),
+        (OURS, OURS, 200),
+        (LOOPBACK, OURS, 200),
+        (OURS, LOOPBACK, 200),
+    ],
+)
+async def test_the_host_and_what_a_proxy_says_of_it_both_have_to_be_ours(client, path, host, forwarded, status):
+    assert (await client.fetch(path, Host=host, X_Forwarded_Host=forwarded)).status == status
+
+
+async def test_a_long_path_is_cut_in_the_log(client, caplog):
+    path = "/" + "x" * 20_000
+    with caplog.at_level("INFO", "mcpauth"):
+        assert (await client.fetch(path)).status == 404
+        assert (await client.fetch("/auth/oauth/me" + "/x" * 10_000)).status == 404
+    logged = [record.fields["path"] for record in caplog.records if record.getMessage() == "request_refused"]
+    assert logged[0] == path[:200]
+    assert [len(one) for one in logged] == [200, 200]
+    assert "x" * 201 not in caplog.text
+
+
+HALF = "\\ud800"  # half of a surrogate pair, as JSON can spell it
+
+
+@pytest.mark.parametrize("field", ["grant_type", "code", "code_verifier", "client_id", "redirect_uri", "refresh_token"])
+async def test_half_a_character_is_refused(client, at, field):
+    await client.register()
+    fields = {"grant_type": "authorization_code", "client_id": client.client_id, "code": "x", field: HALF}
+    body = "{" + ",".join(f'"{name}":"{value}"' for name, value in fields.items()) + "}"
+    for path in (at.token, at.revoke):
+        reply = await client.fetch(path, "POST", body.encode(), Content_Type="application/json")
+        assert (reply.status, reply.error) == (400, "invalid_request")
+
+
+@pytest.mark.parametrize("token", ["1e999", "-1e999", "1.5", "1" * 400, "true", "null", "[]", "{}"])
+async def test_a_progress_token_that_is_no_number_of_ours_is_taken(client, browser, owner, token):
+    await client.connect(browser, "ada", PASSWORD)
+    session = {"Mcp-Session-Id": (await client.initialize()).headers["Mcp-Session-Id"]}
+    told = f'{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"progress":1}}}}'
+    reply = await client.mcp(told.encode(), Content_Type="application/json", **session)
+    assert reply.status == 202
+    ping = {"jsonrpc": "2.0", "id": 2, "method": "ping"}
+    assert (await client.mcp(ping, **session)).json["result"] == {}
 
 
 LIMITED = [

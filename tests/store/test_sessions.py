@@ -55,6 +55,35 @@ async def test_the_cap_counts_each_user_and_browsers_apart(stores: Stores, ambie
     assert stores.sessions.find_by_cookie("cookie-5", ambient.now()) is not None
 
 
+async def test_a_browsers_session_is_for_who_may_still_come_in(stores: Stores, ambient: FixedAmbient) -> None:
+    async def opens(user: str, password_hash: str | None) -> bool:
+        return await stores.sessions.open_browser(stores.session("browser", user, cookie="cookie"), password_hash)
+
+    await stores.users.set_password("ada", "old", ambient.now())
+    await stores.users.set_password("ada", "new", ambient.now())
+    assert not await opens("ada", "old")
+    assert not await opens("ada", "")
+    # Whoever came without a password has none that could have been changed.
+    assert not await opens("bob", "new")
+    assert not await opens("nobody", None)
+    await stores.users.set_role("bob", "pending", ambient.now())
+    assert not await opens("bob", None)
+    assert stores.live == await stores.on_disk() == []
+    assert stores.sessions.find_by_cookie("cookie", ambient.now()) is None
+    assert await opens("ada", "new")
+    assert stores.live == await stores.on_disk() == ["browser"]
+
+
+async def test_a_new_password_ends_browsers_and_leaves_clients(stores: Stores, ambient: FixedAmbient) -> None:
+    await stores.connect("a")
+    for user in ("ada", "bob"):
+        await stores.sessions.open_browser(stores.session(f"browser-{user}", user, cookie=f"cookie-{user}"))
+    await stores.users.set_password("ada", "new", ambient.now())
+    assert stores.live == await stores.on_disk() == ["browser-bob", "s-a"]
+    assert stores.sessions.find_by_cookie("cookie-ada", ambient.now()) is None
+    assert stores.ended == []
+
+
 async def test_six_at_once_are_five(stores: Stores) -> None:
     await asyncio.gather(*(stores.connect(name) for name in "abcdefgh"))
     assert len(stores.live) == 5
