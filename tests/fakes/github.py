@@ -1,4 +1,4 @@
-"""Plays github.com and its API, as far as signing in goes (reference/clients.md, part 2).
+"""Plays github.com and its API, as far as signing in goes.
 
 Codes are for once, PKCE is checked, errors of the token endpoint come with status 200, and answers are
 form-encoded unless JSON is asked for. ``GITHUB_URL`` and ``GITHUB_API_URL`` are both its ``url``.

@@ -1,4 +1,4 @@
-"""Where an access token is accepted, and what is said where it is not: RFC 9068, RFC 6750, design.md 4 and 7."""
+"""Where an access token is accepted, and what is said where it is not: RFC 9068, RFC 6750."""
 
 import base64
 import hashlib
