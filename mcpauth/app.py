@@ -21,6 +21,7 @@ from .identity.github import GitHub
 from .identity.password import Passwords
 from .identity.provider import Provider
 from .models.principal import Principal
+from .oauth import resource_metadata
 from .oauth.access_token import AccessTokens
 from .oauth.admission import Admission
 from .oauth.authorization import Authorization
@@ -302,7 +303,7 @@ def make_app(services: Services) -> LimitedApplication:
     bearer = {
         "access_tokens": s.access_tokens,
         "profiles": s.profiles,
-        "metadata_url": f"{origin}/.well-known/oauth-protected-resource/mcp",
+        "metadata_url": resource_metadata.url(s.resources, None),
     }
     sign_in = {
         **steps,
@@ -336,11 +337,7 @@ def make_app(services: Services) -> LimitedApplication:
             route
             for issuer in (root, seed)
             for route in (
-                (
-                    issuer.authorization_path,
-                    AuthorizeHandler,
-                    {**authorize, "issuer": issuer},
-                ),
+                (issuer.authorization_path, AuthorizeHandler, {**authorize, "issuer": issuer}),
                 (issuer.token_path, TokenHandler, {"endpoint": s.token_endpoint, "issuer": issuer}),
                 (issuer.revocation_path, RevocationHandler, {"revocation": s.revocation}),
                 (issuer.introspection_path, IntrospectionHandler, {"revocation": s.revocation}),
@@ -358,7 +355,7 @@ def make_app(services: Services) -> LimitedApplication:
             f"{base}/health",
             HealthHandler,
             {
-                "summary": lambda: settings.summary(s.ways_in.available(), s.ways_in.usable()),
+                "summary": s.operations.summary,
                 "ambient": s.ambient,
                 "enabled": settings.enabled,
             },

@@ -63,7 +63,7 @@ class Operations:
         self._users, self._clients, self._grants, self._sessions = users, clients, grants, sessions
         self._notices, self._registration, self._passwords, self._ways_in = notices, registration, passwords, ways_in
         self._admission = admission
-        self._summary, self._situation, self._ambient = summary, situation, ambient
+        self.summary, self._situation, self._ambient = summary, situation, ambient
         self._by_name: dict[str, Callable[..., Awaitable[Any]]] = {
             "config": self.config,
             "status": self.status,
@@ -91,7 +91,7 @@ class Operations:
             raise OperationError(f"{name}: the arguments do not fit; is the server of another version?") from None
 
     async def config(self) -> Answer:
-        return self._summary()
+        return self.summary()
 
     async def status(self) -> Answer:
         now = self._ambient.now()

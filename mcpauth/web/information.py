@@ -1,7 +1,6 @@
 """What anybody may know (the start page, health, providers), and what a bearer may know of themself."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from ..ambient import Ambient
@@ -9,11 +8,8 @@ from ..errors import InvalidToken
 from ..oauth.access_token import AccessTokens, Claims, challenge
 from ..oauth.profile import Profile, Profiles
 from ..oauth.ways_in import NAMES, WaysIn
+from ..operations import iso
 from .base import JSONHandler, PageHandler
-
-
-def iso(instant: int) -> str:
-    return datetime.fromtimestamp(instant, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 class HomeHandler(PageHandler):

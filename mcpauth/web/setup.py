@@ -1,12 +1,10 @@
 """/setup: the first owner, once."""
 
 from ..errors import SignInRefused
-from ..oauth.setup import Setup
+from ..oauth.setup import CODE_TTL, Setup
 from ..oauth.sign_in import ProviderSignIn
 from ..oauth.ways_in import WaysIn
 from .sign_in import SignInSteps
-
-PASS_TTL = 3600
 
 
 class SetupHandler(SignInSteps):
@@ -25,7 +23,7 @@ class SetupHandler(SignInSteps):
         code = self.get_query_argument("code", "")
         if code:
             # Out of the address bar and the history at once; from here on a cookie says it.
-            self.write_cookie("setup", self._setup.show_code(code, self.site.party_of(self.request)), PASS_TTL)
+            self.write_cookie("setup", self._setup.show_code(code, self.site.party_of(self.request)), CODE_TTL)
             self.redirect("/setup")
             return
         passed = self._setup.is_passed(self.read_cookie("setup"))

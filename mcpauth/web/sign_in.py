@@ -10,7 +10,6 @@ from ..oauth.sign_in import Arrival, Departure, KnownBrowser, PasswordSignIn, Pr
 from ..oauth.ways_in import WaysIn
 from .base import PageHandler
 
-KNOWN_BROWSER_TTL = 400 * 86400
 MOST_DEPARTURES = 6
 
 
@@ -93,7 +92,7 @@ class SignInHandler(SignInSteps):
             self.show_pending(user)
             return
         known = self._password_sign_in.remember(user, browser)
-        self.write_cookie("known", self._known_browsers.seal(known), KNOWN_BROWSER_TTL)
+        self.write_cookie("known", self._known_browsers.seal(known), self._known_browsers.ttl)
         await self.sign_in(user, password_hash)
         self.go("consent" if request else "signin", request, 303)
 
