@@ -16,6 +16,7 @@ from . import __version__
 from .ambient import Ambient
 from .errors import SettingsError
 from .gateway import build as gateway_build
+from .gateway.configuration_file import ConfigurationFile
 from .gateway.gateway import Gateway
 from .identity.github import GitHub
 from .identity.password import Passwords
@@ -103,6 +104,7 @@ class Services(NamedTuple):
     setup: Setup
     profiles: Profiles
     gateway: Gateway
+    configuration_file: ConfigurationFile
     operations: Operations
     passwords: Passwords
     http: aiohttp.ClientSession
@@ -112,6 +114,7 @@ class Services(NamedTuple):
         await self.sessions.load()
         await self.users.load()
         await self.gateway.start()
+        self.configuration_file.start()
 
     async def keep_house(self) -> None:
         """Until cancelled: last uses go to the disk, what has expired goes away."""
@@ -131,6 +134,7 @@ class Services(NamedTuple):
     async def close(self) -> None:
         """Children first, what they said last is still delivered; the database last of all, whatever happens."""
         try:
+            await self.configuration_file.close()
             await self.gateway.close()
             self.passwords.close()
             await self.http.close()
@@ -156,7 +160,7 @@ async def build_services(settings: Settings, ambient: Ambient, environ: Mapping[
 
     database = await Database.open(data_dir / DATABASE)
     try:
-        gateway = gateway_build.build(
+        gateway, configuration_file = gateway_build.build(
             configuration, data_dir=data_dir, database=database, ambient=ambient, environ=environ
         )
     except BaseException:
@@ -241,6 +245,7 @@ async def build_services(settings: Settings, ambient: Ambient, environ: Mapping[
         setup=setup,
         profiles=Profiles(users),
         gateway=gateway,
+        configuration_file=configuration_file,
         operations=Operations(
             users=users,
             clients=clients,
@@ -252,7 +257,7 @@ async def build_services(settings: Settings, ambient: Ambient, environ: Mapping[
             admission=admission,
             ways_in=ways_in,
             summary=lambda: settings.summary(ways_in.available(), ways_in.usable()),
-            situation=lambda: situation(settings, gateway, setup),
+            situation=lambda: situation(settings, gateway, configuration_file, setup),
             ambient=ambient,
         ),
         passwords=passwords,
@@ -271,7 +276,9 @@ def prepare_data_dir(path: Path) -> Path:
     return path.resolve()
 
 
-def situation(settings: Settings, gateway: Gateway, setup: Setup) -> dict[str, Any]:
+def situation(
+    settings: Settings, gateway: Gateway, configuration_file: ConfigurationFile, setup: Setup
+) -> dict[str, Any]:
     """What ``status`` says of the process: where it is reached, and how its backends are."""
     return {
         "version": __version__,
@@ -283,6 +290,7 @@ def situation(settings: Settings, gateway: Gateway, setup: Setup) -> dict[str, A
             {"name": one.name, "state": one.state, "reason": one.reason, "tools": [tool.name for tool in one.tools]}
             for one in gateway.backends()
         ],
+        "configurationProblem": configuration_file.problem,
     }
 
 

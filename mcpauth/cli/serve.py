@@ -102,6 +102,7 @@ async def _run(services: Services, data_dir: Path) -> None:
     services.gateway.hang_up()
     for task in (house, tools):
         task.cancel()
+    await services.configuration_file.close()
     await control.close()
     await app.finish_running(FOR_REQUESTS)
     await services.gateway.close(deadline - loop.time())

@@ -81,5 +81,7 @@ def status(answer: dict[str, Any], running: bool) -> Iterable[str]:
         yield f"  server      {one['name']}: {tools}" if running else f"  server      {one['name']}"
     if answer["ownerNeeded"]:
         yield "There is no owner yet: open the setup link that the server printed, or use: user add NAME --owner"
+    if answer["configurationProblem"]:
+        yield f"! What mcp.json says now is not taken: {clean(answer['configurationProblem'])}"
     for notice in answer["notices"]:
         yield f"! {clean(notice)}"

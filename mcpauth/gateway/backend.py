@@ -7,6 +7,9 @@ from ..errors import GatewayError
 from .frames import Frame
 from .modern.caller import Caller
 
+# To whoever asks a session of a backend that another has taken the place of.
+RETIRED = "its entry in mcp.json has changed"
+
 
 class BackendSession(Protocol):
     """One MCP session (legacy era) with a backend."""
@@ -51,6 +54,15 @@ class Backend(Protocol):
 
     async def join(self, caller: Caller) -> ModernSession:
         """For a request of a modern caller, to be sent at once: a session that waits is soon idle."""
+        ...
+
+    @property
+    def busy(self) -> bool:
+        """Whether somebody waits for an answer."""
+        ...
+
+    def retire(self) -> None:
+        """Another takes its place: who waits gets an answer, and no session takes a new request."""
         ...
 
     def stop_idle(self) -> None:

@@ -4,6 +4,7 @@ import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NamedTuple
 
 from .. import log
 from ..ambient import Ambient
@@ -12,6 +13,7 @@ from ..store.published_names import PublishedNameStore
 from . import configuration
 from .backend import Backend
 from .configuration import AnyServer, Configuration, RemoteServer, StdioServer
+from .configuration_file import ConfigurationFile
 from .files.backend import FilesBackend
 from .gateway import Gateway
 from .http import HttpBackend
@@ -23,15 +25,26 @@ from .stdio import StdioBackend
 logger = logging.getLogger(__name__)
 
 
+class Built(NamedTuple):
+    """``file`` changes the gateway while it is watched."""
+
+    gateway: Gateway
+    file: ConfigurationFile
+
+
 def read_configuration(data_dir: Path) -> Configuration:
     """Of the file, created when there is none. What the owner should know of it goes to the log."""
     path = data_dir / configuration.FILE
     if not path.exists():
         configuration.create_default(data_dir)
     given = configuration.read(path)
-    for note in given.notes:
-        logger.warning("configuration_noted", extra=log.fields(note=note))
+    note(given)
     return given
+
+
+def note(given: Configuration) -> None:
+    for one in given.notes:
+        logger.warning("configuration_noted", extra=log.fields(note=one))
 
 
 def build(
@@ -41,16 +54,48 @@ def build(
     database: Database,
     ambient: Ambient,
     environ: Mapping[str, str] = os.environ,
-) -> Gateway:
+) -> Built:
     reaper = Reaper()
+    backends = Backends(data_dir, ambient, environ, reaper)
+    names = PublishedNames(PublishedNameStore(database), ambient)
+    gateway = Gateway(backends.of(given), names, ambient, reaper)
 
-    def backend(name: str, server: AnyServer) -> Backend:
+    def take(changed: Configuration) -> None:
+        gateway.serve(backends.of(changed))
+        note(changed)
+
+    return Built(gateway, ConfigurationFile(data_dir / configuration.FILE, given, take))
+
+
+class Backends:
+    """Makes them; an entry that has not changed keeps the one that it has."""
+
+    def __init__(self, data_dir: Path, ambient: Ambient, environ: Mapping[str, str], reaper: Reaper) -> None:
+        self._data_dir, self._ambient, self._environ, self._reaper = data_dir, ambient, environ, reaper
+        self._made: dict[str, tuple[AnyServer, Served]] = {}
+
+    def of(self, given: Configuration) -> list[Served]:
+        """Raises SettingsError; then nothing has changed."""
+        made: dict[str, tuple[AnyServer, Served]] = {}
+        for name, server in given.servers.items():
+            before = self._made.get(name)
+            if before is not None and before[0] == server:
+                made[name] = before
+            else:
+                made[name] = server, Served(self._make(name, server), server.tools)
+        self._made = made
+        return [served for _, served in made.values()]
+
+    def _make(self, name: str, server: AnyServer) -> Backend:
         if isinstance(server, StdioServer):
-            return StdioBackend(name, server, ambient, environ, reaper=reaper)
+            return StdioBackend(name, server, self._ambient, self._environ, reaper=self._reaper)
         if isinstance(server, RemoteServer):
-            return HttpBackend(name, server, environ)
-        index = data_dir / f"files-{name}.index.sqlite3"
-        return FilesBackend(name, server.root, write=server.write, index=index, data_dir=data_dir, ambient=ambient)
-
-    backends = [Served(backend(name, server), server.tools) for name, server in given.servers.items()]
-    return Gateway(backends, PublishedNames(PublishedNameStore(database), ambient), ambient, reaper)
+            return HttpBackend(name, server, self._environ)
+        return FilesBackend(
+            name,
+            server.root,
+            write=server.write,
+            index=self._data_dir / f"files-{name}.index.sqlite3",
+            data_dir=self._data_dir,
+            ambient=self._ambient,
+        )

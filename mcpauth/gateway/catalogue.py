@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple
 
 from .. import log
 from ..ambient import Ambient
-from ..errors import BackendUnavailable, GatewayError
+from ..errors import BackendUnavailable, GatewayError, UnknownBackend
 from .probe import ModernOffer, Offer, probe
 from .served import Served
 from .tools import Tool
@@ -63,22 +63,42 @@ class Catalogue:
         self._entries = {served.name: _Entry(served) for served in backends}
         self._ambient, self._changed = ambient, changed
         self._patience, self._probing = patience, probing
+        self._leaving: set[asyncio.Task[None]] = set()
 
     def start(self) -> None:
         for entry in self._entries.values():
             self._probe(entry)
 
     async def close(self) -> None:
-        tasks = [entry.probing for entry in self._entries.values() if entry.probing is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        for entry in self._entries.values():
+            self._leave(entry)
+        await asyncio.gather(*self._leaving, return_exceptions=True)
+
+    def serve(self, backends: Sequence[Served]) -> None:
+        """These from now on, in this order; of those that are the same, all is still known."""
+        before, self._entries = self._entries, {}
+        for served in backends:
+            entry = before.get(served.name)
+            if entry is not None and entry.served is served:
+                del before[served.name]
+            else:
+                entry = _Entry(served)
+                entry.missed = True
+            self._entries[served.name] = entry
+        for entry in before.values():
+            self._leave(entry)
+        if before:
+            self._changed()
+        for entry in self._entries.values():
+            if entry.state == "starting":
+                self._probe(entry)
 
     def refresh(self, backend: str) -> None:
         """The backend says that its tools have changed."""
-        entry = self._entries[backend]
-        entry.stale = True
-        self._probe(entry)
+        entry = self._entries.get(backend)
+        if entry is not None:
+            entry.stale = True
+            self._probe(entry)
 
     def states(self) -> list[BackendState]:
         return [self._state(entry) for entry in self._entries.values()]
@@ -104,7 +124,7 @@ class Catalogue:
 
     async def find(self, backend: str, tool: str) -> Tool | None:
         """The backend's own definition of the tool, None when it has none of that name."""
-        entry = self._entries[backend]
+        entry = self._entry(backend)
         await self._wait([entry])
         return entry.offer.tools.get(tool) if entry.offer is not None else None
 
@@ -113,12 +133,23 @@ class Catalogue:
 
         Raises BackendUnavailable of one that was never heard of.
         """
-        entry = self._entries[backend]
+        entry = self._entry(backend)
         if entry.state != "ok":
             await self._wait([entry])
         if entry.offer is None:
             raise BackendUnavailable(entry.reason or f"the server {backend} is still starting; try again")
         return entry.offer.modern
+
+    def _entry(self, backend: str) -> _Entry:
+        if backend not in self._entries:
+            raise UnknownBackend(f"the server {backend} is gone")
+        return self._entries[backend]
+
+    def _leave(self, entry: _Entry) -> None:
+        if entry.probing is not None:
+            entry.probing.cancel()
+            self._leaving.add(entry.probing)
+            entry.probing.add_done_callback(self._leaving.discard)
 
     async def _wait(self, entries: list[_Entry]) -> None:
         """What failed is tried again now and then, but nobody waits for it a second time."""

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from ..errors import SettingsError
+from .json_line import line_of
 
 FILE = "mcp.json"
 RESERVED = {"read"}  # `mcp:read` is a scope
@@ -100,6 +101,10 @@ class RemoteServer(Server):
 AnyServer = StdioServer | FilesServer | RemoteServer
 
 
+# The same for as long as a file is.
+Stamp = tuple[int, ...]
+
+
 class Configuration(BaseModel):
     """``servers`` in the file's order; ``notes`` is what the owner should hear about the file."""
 
@@ -107,6 +112,7 @@ class Configuration(BaseModel):
 
     servers: dict[str, AnyServer]
     notes: tuple[str, ...] = ()
+    stamp: Stamp = ()
 
 
 KINDS: dict[str, type[Server]] = {"builtin": FilesServer, "command": StdioServer, "url": RemoteServer}
@@ -114,7 +120,7 @@ KINDS: dict[str, type[Server]] = {"builtin": FilesServer, "command": StdioServer
 
 def read(path: Path) -> Configuration:
     """What the file says. Raises SettingsError, naming the line or key and never a value."""
-    text, notes = _text(path)
+    text, notes, read_from = _text(path)
     document = _document(text)
     notes += _unknown(document, {"mcpServers"}, FILE)
     given = document.get("mcpServers")
@@ -129,7 +135,7 @@ def read(path: Path) -> Configuration:
         origin[name] = key
         if name != key:
             notes.append(f'{FILE}: "{key}" is called {name}')
-        server = _server(key, about, notes)
+        server = _server(text, key, about, notes)
         if server.enabled and isinstance(server, RemoteServer):
             servers[name] = server
             if server.headers and server.is_in_the_clear:
@@ -140,7 +146,11 @@ def read(path: Path) -> Configuration:
         elif server.enabled and isinstance(server, FilesServer):
             root = path.parent / server.root.expanduser()
             servers[name] = server.model_copy(update={"root": root})
-    return Configuration(servers=servers, notes=tuple(notes))
+    return Configuration(servers=servers, notes=tuple(notes), stamp=stamp(read_from))
+
+
+def stamp(about: os.stat_result) -> Stamp:
+    return about.st_dev, about.st_ino, about.st_mtime_ns, about.st_ctime_ns, about.st_size
 
 
 def slug(key: str) -> str:
@@ -170,7 +180,7 @@ def _create(path: Path, text: str) -> None:
         file.write(text)
 
 
-def _text(path: Path) -> tuple[str, list[str]]:
+def _text(path: Path) -> tuple[str, list[str], os.stat_result]:
     try:
         with path.open(encoding="utf-8-sig") as file:
             about = os.fstat(file.fileno())
@@ -180,14 +190,14 @@ def _text(path: Path) -> tuple[str, list[str]]:
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}") from None
     if os.name != "posix":
-        return text, []
+        return text, [], about
     # Whoever writes it chooses which programs run here.
     if about.st_uid not in (0, os.geteuid()):
         raise SettingsError(f"{path}: the file belongs to another user; run: chown {os.geteuid()} {path}")
     if about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
         raise SettingsError(f"{path}: others may write this file; run: chmod 600 {path}")
     readable = about.st_mode & (stat.S_IRGRP | stat.S_IROTH)
-    return text, [f"{path}: others may read this file; better: chmod 600 {path}"] if readable else []
+    return text, [f"{path}: others may read this file; better: chmod 600 {path}"] if readable else [], about
 
 
 def _document(text: str) -> dict[str, Any]:
@@ -209,15 +219,16 @@ def _document(text: str) -> dict[str, Any]:
     return document
 
 
-def _server(key: str, about: Any, notes: list[str]) -> Server:
+def _server(text: str, key: str, about: Any, notes: list[str]) -> Server:
     where = f"{FILE}: mcpServers.{key}"
+    path = ("mcpServers", key)
     if not isinstance(about, dict):
-        raise SettingsError(f"{where} must be an object")
+        raise SettingsError(f"{_place(text, path)} must be an object")
     kinds = [kind for kind in KINDS if kind in about]
     if len(kinds) != 1:
-        raise SettingsError(f'{where} must have one of "builtin", "command" and "url"')
+        raise SettingsError(f'{_place(text, path)} must have one of "builtin", "command" and "url"')
     model = KINDS[kinds[0]]
-    server = _validate(model, about, where)
+    server = _validate(text, model, about, path)
     notes += _unknown(about, model.model_fields, where)
     if isinstance(about.get("tools"), dict):
         notes += _unknown(about["tools"], ToolFilter.model_fields, f"{where}.tools")
@@ -231,13 +242,16 @@ def _server(key: str, about: Any, notes: list[str]) -> Server:
 M = TypeVar("M", bound=BaseModel)
 
 
-def _validate(model: type[M], about: dict[str, Any], where: str) -> M:
+def _validate(text: str, model: type[M], about: dict[str, Any], path: tuple[str, ...]) -> M:
     try:
         return model.model_validate(about)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        path = ".".join([where, *map(str, first["loc"])])
-        raise SettingsError(f"{path}: {first['msg']}") from None
+        raise SettingsError(f"{_place(text, (*path, *first['loc']))}: {first['msg']}") from None
+
+
+def _place(text: str, path: tuple[str | int, ...]) -> str:
+    return f"{FILE}, line {line_of(text, path)}: {'.'.join(map(str, path))}"
 
 
 def _unknown(given: Iterable[str], known: Iterable[str], where: str) -> list[str]:

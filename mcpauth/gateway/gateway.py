@@ -24,6 +24,8 @@ from .served import Served
 from .single import Single
 
 SWEEP = 30.0
+# How long requests may go on with a backend that another has taken the place of, and how often that is looked at.
+LEAVING, GLANCE = 600.0, 0.2
 
 TOOLS_CHANGED = frames.encode(frames.notification("notifications/tools/list_changed"))
 
@@ -39,11 +41,11 @@ class Gateway:
         self._names = names
         self._catalogue = Catalogue(backends, ambient, self._tools_changed)
         self._sessions = McpSessions(ambient, self._catalogue.refresh)
-        self._endpoints: dict[str | None, Endpoint] = {
-            served.name: Single(served, self._catalogue) for served in backends
-        }
-        self._endpoints[None] = Merged(self._backends, self._catalogue, names)
-        self._modern = {served.name: ModernSingle(served, self._catalogue) for served in backends}
+        self._endpoints: dict[str | None, Endpoint] = {None: Merged(self._backends, self._catalogue, names)}
+        self._modern: dict[str, ModernSingle] = {}
+        for served in backends:
+            self._add(served)
+        self._leaving: dict[asyncio.Task[None], tuple[Served, ModernSingle]] = {}
         self._sweeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
@@ -51,6 +53,23 @@ class Gateway:
         await self._names.load()
         self._catalogue.start()
         self._sweeping = asyncio.create_task(self._sweep())
+
+    def serve(self, backends: Sequence[Served]) -> None:
+        """These from now on, in this order. Those that are the same go on as if nothing had happened.
+
+        Who waits for one that another takes the place of still gets an answer; one that is gone ends at once.
+        """
+        before = dict(self._backends)
+        self._backends.clear()
+        self._backends.update((served.name, served) for served in backends)
+        for name, old in before.items():
+            new = self._backends.get(name)
+            if new is not old:
+                self._remove(old, new)
+        for served in backends:
+            if before.get(served.name) is not served:
+                self._add(served)
+        self._catalogue.serve(backends)
 
     def hang_up(self) -> None:
         """End every GET stream and subscription: no request waits there, so stopping does not wait for them."""
@@ -62,25 +81,30 @@ class Gateway:
         """Every child is gone, and every request that waited has its answer; after ``patience`` seconds by force."""
         if self._sweeping is not None:
             self._sweeping.cancel()
-        closing = asyncio.ensure_future(self._close())
+        everything = [*self._backends.values(), *(served for served, _ in self._leaving.values())]
+        closing = asyncio.ensure_future(self._close(everything))
         await asyncio.wait([closing], timeout=patience)
         if not closing.done():
-            for served in self._backends.values():
+            for served in everything:
                 served.kill()
         await closing
         if self._reaper is not None:
             await self._reaper.close()
 
-    async def _close(self) -> None:
+    async def _close(self, everything: list[Served]) -> None:
+        for leaving in self._leaving:
+            leaving.cancel()
         await asyncio.gather(
-            self._sessions.close(), self._catalogue.close(), *(served.close() for served in self._backends.values())
+            self._sessions.close(), self._catalogue.close(), *(served.close() for served in everything)
         )
+        await asyncio.gather(*self._leaving, return_exceptions=True)
 
     async def end_grant(self, grant_id: str) -> None:
         """The grant has ended: so have its requests, its MCP sessions, their streams and their children."""
-        for name, modern in self._modern.items():
+        current = [(served, self._modern[name]) for name, served in self._backends.items()]
+        for served, modern in [*current, *self._leaving.values()]:
             modern.end_grant(grant_id)
-            self._backends[name].end_grant(grant_id)
+            served.end_grant(grant_id)
         await self._sessions.end_grant(grant_id)
 
     def backends(self) -> list[BackendState]:
@@ -128,6 +152,34 @@ class Gateway:
 
     def end_session(self, principal: Principal, *, backend: str | None, session_id: str) -> None:
         self._sessions.dismiss(self._sessions.find(principal, backend, session_id))
+
+    def _add(self, served: Served) -> None:
+        self._endpoints[served.name] = Single(served, self._catalogue)
+        self._modern[served.name] = ModernSingle(served, self._catalogue)
+
+    def _remove(self, old: Served, new: Served | None) -> None:
+        """``new`` takes its place, when there is one."""
+        del self._endpoints[old.name]
+        modern = self._modern.pop(old.name)
+        modern.hang_up()
+        old.retire()
+        leaving = asyncio.create_task(self._leave(old, 0.0 if new is None else LEAVING))
+        self._leaving[leaving] = old, modern
+        leaving.add_done_callback(self._leaving.pop)
+        for session in self._sessions.of_endpoint(old.name):
+            if new is None:
+                self._sessions.dismiss(session)
+            else:
+                session.mailbox.put(TOOLS_CHANGED)
+        if new is not None:
+            new.follow(leaving)
+
+    async def _leave(self, served: Served, patience: float) -> None:
+        """It ends when nobody waits for it any more, or after ``patience`` seconds."""
+        until = asyncio.get_running_loop().time() + patience
+        while served.busy and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - no kind tells the end
+            await asyncio.sleep(GLANCE)
+        await served.close()
 
     def _endpoint(self, backend: str | None) -> Endpoint:
         if backend not in self._endpoints:

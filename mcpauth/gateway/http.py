@@ -51,6 +51,14 @@ class HttpBackend:
     async def join(self, caller: Caller) -> ModernSession:
         raise BackendUnavailable(f"the server {self.name} is asked in the older era only")
 
+    @property
+    def busy(self) -> bool:
+        return any(session.busy for session in self._sessions)
+
+    def retire(self) -> None:
+        for session in self._sessions:
+            session.retire()
+
     def stop_idle(self) -> None:
         """Nothing runs."""
 

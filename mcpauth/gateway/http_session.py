@@ -10,6 +10,7 @@ import msgspec
 from .. import log
 from ..errors import BackendUnavailable, GatewayError, InvalidMessage
 from . import frames
+from .backend import RETIRED
 from .exchange import Pace
 from .frames import Frame
 from .http_upstream import Upstream
@@ -45,6 +46,7 @@ class HttpSession:
         self._listening: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None
         self._over: BackendUnavailable | None = None
+        self._retired = False
 
     # What the revisions do differently.
 
@@ -68,9 +70,19 @@ class HttpSession:
 
     # What they have in common.
 
+    @property
+    def busy(self) -> bool:
+        return len(self._in_flight) > 0
+
+    def retire(self) -> None:
+        """Take no new request."""
+        self._retired = True
+
     def request(self, frame: Frame) -> AsyncIterator[Frame]:
         if self._over is not None:
             raise BackendUnavailable(self._over.message)
+        if self._retired:
+            raise BackendUnavailable(RETIRED)
         room = self._room()
         sent = self._in_flight.add(frame, room.pace)
         task = asyncio.create_task(self._serve(sent, room))

@@ -11,6 +11,8 @@ from .frames import Frame
 from .modern.caller import Caller
 from .tools import Tool
 
+HANDOVER = 5.0
+
 
 class Served:
     def __init__(self, backend: Backend, tools: ToolFilter | None = None) -> None:
@@ -20,6 +22,7 @@ class Served:
         self._started = False
         self._closed = False
         self._starting = asyncio.Lock()
+        self._before: asyncio.Task[None] | None = None
 
     async def open(self, listener: Callable[[Frame], None]) -> BackendSession:
         await self._ready()
@@ -28,6 +31,17 @@ class Served:
     async def join(self, caller: Caller) -> ModernSession:
         await self._ready()
         return await self._backend.join(caller)
+
+    @property
+    def busy(self) -> bool:
+        return self._started and self._backend.busy
+
+    def follow(self, ending: asyncio.Task[None]) -> None:
+        """Whose place it takes is ``ending``, and is waited for a moment: both might want the same file or port."""
+        self._before = ending
+
+    def retire(self) -> None:
+        self._backend.retire()
 
     def stop_idle(self) -> None:
         self._backend.stop_idle()
@@ -42,6 +56,8 @@ class Served:
             if self._closed:
                 raise BackendUnavailable("the server is stopping")
             if not self._started:
+                if self._before is not None:
+                    await asyncio.wait([self._before], timeout=HANDOVER)
                 await self._backend.start()
                 self._started = True
 

@@ -12,6 +12,7 @@ from .. import log
 from ..ambient import Ambient
 from ..errors import BackendUnavailable, GatewayError, RequestCancelled, UnknownMethod
 from . import frames
+from .backend import RETIRED
 from .child import Child
 from .configuration import StdioServer
 from .exchange import Exchange, Pace, SharedPace
@@ -57,6 +58,7 @@ class StdioBackend:
         self._server, self._ambient, self._grace = server, ambient, grace
         self._env = {key: environ[key] for key in INHERITED if key in environ} | server.env
         self._sessions: set[StdioSession] = set()
+        self._retired = False
         self._share = server.share or "user"
         self._shared = SharedSessions(name, self._spawn_shared, self._share, server.idle_stop or IDLE_STOP, ambient)
 
@@ -64,10 +66,21 @@ class StdioBackend:
         """Nothing runs before there is a session."""
 
     async def open(self, listener: Listener) -> "StdioSession":
+        if self._retired:
+            raise BackendUnavailable(RETIRED)
         return await self._spawn(StdioSession(self.name, listener, self._ambient, self._sessions.discard))
 
     async def join(self, caller: Caller) -> "SharedSession":
         return await self._shared.join(caller)
+
+    @property
+    def busy(self) -> bool:
+        return any(session.busy for session in self._sessions)
+
+    def retire(self) -> None:
+        self._retired = True
+        for session in self._sessions:
+            session.retire()
 
     def stop_idle(self) -> None:
         self._shared.stop_idle()
@@ -109,7 +122,7 @@ class StdioSession:
     ) -> None:
         self._name, self._ambient, self._forget = name, ambient, ended
         self._in_flight = InFlight(listener)
-        self._closed = False
+        self._closed = self._retired = False
         self._over: str | None = None
 
     async def start(
@@ -124,9 +137,19 @@ class StdioSession:
     def over(self) -> bool:
         return self._over is not None
 
+    @property
+    def busy(self) -> bool:
+        return len(self._in_flight) > 0
+
+    def retire(self) -> None:
+        """Take no new request."""
+        self._retired = True
+
     def request(self, frame: Frame) -> Exchange:
         if self._over is not None:
             raise BackendUnavailable(self._over)
+        if self._retired:
+            raise BackendUnavailable(RETIRED)
         sent = self._in_flight.add(frame, self._pace)
         self._child.write(frames.encode_line(sent.frame))
         return sent.exchange
@@ -195,10 +218,6 @@ class SharedSession(StdioSession):
     ) -> None:
         await super().start(command, env=env, cwd=cwd, grace=grace, reaper=reaper)
         self._pace = SharedPace(self._child.hold, self._child.go_on, lambda: len(self._in_flight) <= 1, self._late)
-
-    @property
-    def busy(self) -> bool:
-        return len(self._in_flight) > 0
 
     def request(self, frame: Frame) -> Exchange:
         wants_logs = "params" in frame and LOGS.search(frame["params"]) is not None

@@ -11,6 +11,7 @@ import msgspec
 from ... import __version__, log
 from ...ambient import Ambient
 from ...errors import BackendUnavailable, GatewayError
+from ..backend import RETIRED
 from ..eras import LEGACY, MODERN, SERVER, has_envelope
 from ..frames import Frame, raw
 from ..modern.caller import Caller
@@ -49,6 +50,7 @@ class FilesBackend:
         self._tools = Tools(self._root, self._search, ambient, writable=write)
         tools = {"tools": self._tools.definitions()}
         self._tool_list, self._modern_tool_list = raw(tools), raw(_UNCACHED | tools)
+        self._running, self._retired = 0, False
         self._info = {"name": "mcpauth-files", "title": f"Files ({name})", "version": __version__}
 
     async def start(self) -> None:
@@ -64,6 +66,13 @@ class FilesBackend:
     async def join(self, caller: Caller) -> "FilesSession":
         return FilesSession(self)
 
+    @property
+    def busy(self) -> bool:
+        return self._running > 0
+
+    def retire(self) -> None:
+        self._retired = True
+
     def stop_idle(self) -> None:
         """Nothing runs."""
 
@@ -77,7 +86,28 @@ class FilesBackend:
     def kill(self) -> None:
         """There is no process."""
 
-    async def answer_modern(self, method: str, params: msgspec.Raw) -> msgspec.Raw:
+    def respond(self, frame: Frame) -> AsyncIterator[Frame]:
+        if self._retired:
+            raise BackendUnavailable(RETIRED)
+        return self._respond(frame)
+
+    async def _respond(self, frame: Frame) -> AsyncIterator[Frame]:
+        answer: Frame = {"jsonrpc": _JSONRPC, "id": frame["id"]}
+        self._running += 1
+        try:
+            method = msgspec.json.decode(frame["method"], type=str)
+            reply = self._answer_modern if has_envelope(frame) else self._answer
+            answer["result"] = await reply(method, frame.get("params", _NULL))
+        except _Failure as failure:
+            answer["error"] = raw({"code": failure.code, "message": str(failure)})
+        except Exception:
+            logger.exception("files_request_failed", extra=log.fields(backend=self.name))
+            answer["error"] = raw({"code": INTERNAL_ERROR, "message": "internal error"})
+        finally:
+            self._running -= 1
+        yield answer
+
+    async def _answer_modern(self, method: str, params: msgspec.Raw) -> msgspec.Raw:
         """The result of a modern request. Raises _Failure for what becomes a JSON-RPC error."""
         match method:
             case "tools/call":
@@ -88,7 +118,7 @@ class FilesBackend:
                 return raw(_UNCACHED | self._discovered())
         raise _Failure(METHOD_NOT_FOUND, f"method not found: {method}")
 
-    async def answer(self, method: str, params: msgspec.Raw) -> msgspec.Raw:
+    async def _answer(self, method: str, params: msgspec.Raw) -> msgspec.Raw:
         """The same of a legacy request."""
         match method:
             case "tools/call":
@@ -129,18 +159,8 @@ class FilesSession:
     def __init__(self, backend: FilesBackend) -> None:
         self._backend = backend
 
-    async def request(self, frame: Frame) -> AsyncIterator[Frame]:
-        answer: Frame = {"jsonrpc": _JSONRPC, "id": frame["id"]}
-        try:
-            method = msgspec.json.decode(frame["method"], type=str)
-            reply = self._backend.answer_modern if has_envelope(frame) else self._backend.answer
-            answer["result"] = await reply(method, frame.get("params", _NULL))
-        except _Failure as failure:
-            answer["error"] = raw({"code": failure.code, "message": str(failure)})
-        except Exception:
-            logger.exception("files_request_failed", extra=log.fields(backend=self._backend.name))
-            answer["error"] = raw({"code": INTERNAL_ERROR, "message": "internal error"})
-        yield answer
+    def request(self, frame: Frame) -> AsyncIterator[Frame]:
+        return self._backend.respond(frame)
 
     def cancel(self, answers: Any, error: GatewayError) -> None:
         """None takes long."""
