@@ -104,12 +104,10 @@ class _News:
         self._name = path.name
         self._event = asyncio.Event()
         self._look = LOOK
+        self._close: Callable[[], None] = lambda: None
         if sys.platform == "linux":
-            self._inotify = INotify(nonblocking=True)
             with suppress(OSError):
-                self._inotify.add_watch(path.parent, CHANGES)
-                asyncio.get_running_loop().add_reader(self._inotify.fileno(), self._told)
-                self._look = LOOK_ANYWAY
+                self._listen(INotify(nonblocking=True), path.parent)
 
     async def wait(self) -> None:
         with suppress(TimeoutError):
@@ -117,10 +115,20 @@ class _News:
         self._event.clear()
 
     def close(self) -> None:
-        if sys.platform == "linux":
-            asyncio.get_running_loop().remove_reader(self._inotify.fileno())
-            self._inotify.close()
+        self._close()
 
-    def _told(self) -> None:
-        if any(event.name == self._name or event.mask & flags.Q_OVERFLOW for event in self._inotify.read(timeout=0)):
-            self._event.set()
+    def _listen(self, inotify: "INotify", directory: Path) -> None:
+        loop = asyncio.get_running_loop()
+
+        def told() -> None:
+            if any(event.name == self._name or event.mask & flags.Q_OVERFLOW for event in inotify.read(timeout=0)):
+                self._event.set()
+
+        def close() -> None:
+            loop.remove_reader(inotify.fileno())
+            inotify.close()
+
+        self._close = close
+        inotify.add_watch(directory, CHANGES)
+        loop.add_reader(inotify.fileno(), told)
+        self._look = LOOK_ANYWAY
