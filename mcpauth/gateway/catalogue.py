@@ -8,6 +8,7 @@ from typing import Literal, NamedTuple
 from .. import log
 from ..ambient import Ambient
 from ..errors import BackendUnavailable, GatewayError, UnknownBackend
+from .listing import Kind
 from .probe import ModernOffer, Offer, probe
 from .served import Served
 from .tools import Tool
@@ -49,13 +50,13 @@ class _Entry:
 
 
 class Catalogue:
-    """``changed`` is called when a list that was given before would now be another."""
+    """``changed`` is called with the kinds of lists that were given before and would now be others."""
 
     def __init__(
         self,
         backends: Sequence[Served],
         ambient: Ambient,
-        changed: Callable[[], None],
+        changed: Callable[[frozenset[Kind]], None],
         *,
         patience: float = PATIENCE,
         probing: float = PROBING,
@@ -87,14 +88,15 @@ class Catalogue:
             self._entries[served.name] = entry
         for entry in before.values():
             self._leave(entry)
-        if before:
-            self._changed()
+        gone = [entry.offer.kinds() for entry in before.values() if entry.offer is not None]
+        if gone:
+            self._changed(frozenset().union(*gone))
         for entry in self._entries.values():
             if entry.state == "starting":
                 self._probe(entry)
 
     def refresh(self, backend: str) -> None:
-        """The backend says that its tools have changed."""
+        """The backend says that a list of its own has changed."""
         entry = self._entries.get(backend)
         if entry is not None:
             entry.stale = True
@@ -108,19 +110,22 @@ class Catalogue:
         await self._wait(list(self._entries.values()))
         return self.states()
 
-    async def offered(self) -> list[tuple[str, Tool]]:
-        """The tools of all backends that are there, the filtered ones too, in the owner's order."""
+    async def offers(self) -> dict[str, Offer]:
+        """Of all backends that are there, in the owner's order; the others are missed."""
         await self._wait(list(self._entries.values()))
-        found: list[tuple[str, Tool]] = []
+        found: dict[str, Offer] = {}
         for name, entry in self._entries.items():
             if entry.state == "ok" and entry.offer is not None:
-                # /mcp does not speak to servers of the modern era alone yet.
-                found += [(name, tool) for tool in entry.offer.tools.values() if entry.offer.greeting is not None]
-            else:
+                found[name] = entry.offer
+            elif not entry.missed:
                 entry.missed = True
                 about = log.fields(backend=name, state=entry.state, reason=entry.reason)
                 logger.warning("backend_left_out", extra=about)
         return found
+
+    def known(self) -> dict[str, Offer | None]:
+        """What each said last, though it may have failed since; None of one that was never heard of."""
+        return {name: entry.offer for name, entry in self._entries.items()}
 
     async def find(self, backend: str, tool: str) -> Tool | None:
         """The backend's own definition of the tool, None when it has none of that name."""
@@ -182,9 +187,12 @@ class Catalogue:
             entry.state, entry.reason, entry.failures = "ok", None, 0
             about = log.fields(backend=entry.served.name, tools=len(entry.offer.tools))
             logger.info("backend_probed", extra=about)
-            if entry.missed or (before is not None and not entry.offer.same_tools(before)):
-                entry.missed = False
-                self._changed()
+            changed = frozenset() if before is None else entry.offer.differences(before)
+            if entry.missed:
+                changed |= entry.offer.kinds()
+            entry.missed = False
+            if changed:
+                self._changed(changed)
         finally:
             entry.probing = None
             entry.not_before = asyncio.get_running_loop().time() + PAUSE
@@ -199,7 +207,8 @@ class Catalogue:
         logger.warning("backend_unavailable", extra=log.fields(backend=entry.served.name, reason=reason))
         if went:
             entry.missed = True
-            self._changed()
+            if entry.offer is not None:
+                self._changed(entry.offer.kinds())
 
     def _state(self, entry: _Entry) -> BackendState:
         offered = entry.offer.tools.values() if entry.offer is not None else ()

@@ -13,6 +13,7 @@ from .answer import ACCEPTED, Answer, refused
 from .catalogue import BackendState, Catalogue
 from .eras import LEGACY_ONLY, is_modern
 from .frames import Frame
+from .listing import TOOLS, Kind
 from .mailbox import Listener
 from .mcp_sessions import McpSessions
 from .merged import Merged
@@ -27,7 +28,7 @@ SWEEP = 30.0
 # How long requests may go on with a backend that another has taken the place of, and how often that is looked at.
 LEAVING, GLANCE = 600.0, 0.2
 
-TOOLS_CHANGED = frames.encode(frames.notification("notifications/tools/list_changed"))
+TOOLS_CHANGED = frames.encode(frames.notification(TOOLS.list_changed))
 
 Endpoint = Merged | Single
 
@@ -39,7 +40,7 @@ class Gateway:
         self._reaper = reaper
         self._backends = {served.name: served for served in backends}
         self._names = names
-        self._catalogue = Catalogue(backends, ambient, self._tools_changed)
+        self._catalogue = Catalogue(backends, ambient, self._lists_changed)
         self._sessions = McpSessions(ambient, self._catalogue.refresh)
         self._endpoints: dict[str | None, Endpoint] = {None: Merged(self._backends, self._catalogue, names)}
         self._modern: dict[str, ModernSingle] = {}
@@ -215,9 +216,10 @@ class Gateway:
             return Answer(reply=frames.encode(answer))
         return Answer(reply=frames.encode(answer), session_id=session.session_id)
 
-    def _tools_changed(self) -> None:
+    def _lists_changed(self, kinds: frozenset[Kind]) -> None:
         for session in self._sessions.of_endpoint(None):
-            session.mailbox.put(TOOLS_CHANGED)
+            if TOOLS in kinds:
+                session.mailbox.put(TOOLS_CHANGED)
 
     async def _sweep(self) -> None:
         while True:

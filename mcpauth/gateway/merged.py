@@ -62,7 +62,13 @@ class Merged:
 
     async def _offered(self) -> list[tuple[str, str, Tool]]:
         """Every tool there is: its published name, the backend, and what the backend says of it."""
-        offered = await self._catalogue.offered()
+        offers = await self._catalogue.offers()
+        offered = [
+            (backend, tool)
+            for backend, offer in offers.items()
+            if offer.legacy is not None
+            for tool in offer.legacy.tools.values()
+        ]
         # All of them get their names now, in one order, whoever asks first and whatever they may see.
         names = await self._names.publish((backend, tool.name) for backend, tool in offered)
         return [(name, backend, tool) for name, (backend, tool) in zip(names, offered, strict=True)]

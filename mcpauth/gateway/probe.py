@@ -1,26 +1,30 @@
 """Learns which eras a backend speaks and what it offers, in sessions of its own."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+import logging
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 
-from .. import __version__
+from .. import __version__, log
 from ..errors import BackendUnavailable, UnknownMethod
-from . import eras, frames, tools
+from . import eras, frames, listing
 from .backend import BackendSession
 from .frames import Frame
+from .listing import KINDS, TOOLS, Definitions, Kind, Listing
 from .modern import parameters
 from .modern.parameters import Parameter
 from .served import Served
-from .tools import Tool
+
+logger = logging.getLogger(__name__)
 
 ABOUT_US = {"name": "mcpauth", "version": __version__}
 INITIALIZE = {"protocolVersion": eras.NEWEST_LEGACY, "capabilities": {}, "clientInfo": ABOUT_US}
 META = {eras.VERSION: eras.MODERN[-1], eras.CAPABILITIES: {}, eras.CLIENT: ABOUT_US}
-PAGES, TOOLS = 100, 10_000
+# What is kept of one list.
+PAGES, ENTRIES, SIZE = 100, 10_000, 8 * 1024 * 1024
 
 # A backend of the older era may say nothing to server/discover; one that is still starting says it later.
 SILENCE = 3.0
@@ -31,28 +35,39 @@ OTHER_ERA = 20.0
 class ModernOffer:
     """What a backend said of itself in the modern era; ``parameters`` are those that headers repeat, by tool."""
 
-    def __init__(self, versions: Sequence[str], offered: Sequence[Tool]) -> None:
-        self.versions = list(versions)
-        self.tools = {tool.name: tool for tool in offered}
+    def __init__(self, versions: list[str], listing: Listing) -> None:
+        self.versions, self.listing = versions, listing
+        self.tools = listing.tools
         self.parameters: Mapping[str, tuple[Parameter, ...]] = {
-            tool.name: found for tool in offered if (found := parameters.declared(tool.definition))
+            tool.name: found for tool in listing.tools.values() if (found := parameters.declared(tool.definition))
         }
 
 
 class Offer:
     """What a backend said of itself. Without a ``greeting`` it knows the modern era only, without ``modern`` not that.
 
-    ``tools`` are as the older era has them, where the backend speaks it.
+    ``listing`` is as the older era has it, where the backend speaks it.
     """
 
-    def __init__(self, greeting: Frame | None, offered: Sequence[Tool], modern: ModernOffer | None) -> None:
-        self.greeting, self.modern = greeting, modern
-        self.tools = {tool.name: tool for tool in offered}
+    def __init__(self, greeting: Frame | None, listing: Listing, modern: ModernOffer | None) -> None:
+        self.greeting, self.listing, self.modern = greeting, listing, modern
+        self.tools = listing.tools
 
-    def same_tools(self, other: "Offer | None") -> bool:
-        return other is not None and [bytes(tool.definition) for tool in self.tools.values()] == [
-            bytes(tool.definition) for tool in other.tools.values()
-        ]
+    @property
+    def legacy(self) -> Listing | None:
+        return None if self.greeting is None else self.listing
+
+    def kinds(self) -> frozenset[Kind]:
+        """Those of which there is something, in either era."""
+        return self.listing.kinds() | _modern(self).kinds()
+
+    def differences(self, before: "Offer") -> frozenset[Kind]:
+        """The kinds whose lists are not what they were ``before``."""
+        return self.listing.differences(before.listing) | _modern(self).differences(_modern(before))
+
+
+class Refused(BackendUnavailable):
+    """The backend answered, with an error."""
 
 
 async def probe(served: Served) -> Offer:
@@ -64,7 +79,7 @@ async def probe(served: Served) -> Offer:
         async with _opened(served) as session:
             discovered, greeting = await session.era()
             if greeting is not None:
-                return Offer(greeting, await session.legacy_tools(greeting), None)
+                return Offer(greeting, await session.legacy_listing(greeting), None)
             if discovered is not None:
                 modern = await session.modern(discovered)
     except BackendUnavailable:
@@ -76,14 +91,14 @@ async def probe(served: Served) -> Offer:
         async with asyncio.timeout(OTHER_ERA):
             legacy = await _legacy(served)
     except (BackendUnavailable, TimeoutError):
-        return Offer(None, list(modern.tools.values()), modern)
-    return Offer(legacy.greeting, list(legacy.tools.values()), modern)
+        return Offer(None, modern.listing, modern)
+    return Offer(legacy.greeting, legacy.listing, modern)
 
 
 async def _legacy(served: Served) -> Offer:
     async with _opened(served) as session:
         greeting = await session.initialize()
-        return Offer(greeting, await session.legacy_tools(greeting), None)
+        return Offer(greeting, await session.legacy_listing(greeting), None)
 
 
 @asynccontextmanager
@@ -126,24 +141,41 @@ class _Probe:
         await self._session.notify(frames.notification("notifications/initialized"))
         return greeting
 
-    async def legacy_tools(self, greeting: Frame) -> list[Tool]:
-        return await self._tools(greeting, {})
+    async def legacy_listing(self, greeting: Frame) -> Listing:
+        return await self._listing(greeting, {})
 
     async def modern(self, discovered: Frame) -> ModernOffer:
-        return ModernOffer(_versions(discovered), await self._tools(discovered, {"_meta": META}))
+        return ModernOffer(_versions(discovered), await self._listing(discovered, {"_meta": META}))
 
-    async def _tools(self, about: Frame, params: dict[str, Any]) -> list[Tool]:
-        if "tools" not in frames.members(about.get("capabilities")):
-            return []
-        found: list[Tool] = []
-        cursor: msgspec.Raw | None = None
+    async def _listing(self, about: Frame, params: dict[str, Any]) -> Listing:
+        declared = Listing(frames.members(about.get("capabilities")), {})
+        found: dict[Kind, Definitions] = {}
+        for kind in KINDS:
+            if declared.declares(kind.capability):
+                try:
+                    found[kind] = await self._list(kind, params)
+                except Refused as error:
+                    if kind is TOOLS:
+                        raise
+                    # Many have resources and no templates, or declare more than they have.
+                    logger.info("backend_list_refused", extra=log.fields(backend=self._name, reason=error.message))
+        return Listing(declared.capabilities, found)
+
+    async def _list(self, kind: Kind, params: dict[str, Any]) -> Definitions:
+        found: Definitions = {}
+        size, cursor = 0, None
         for _ in range(PAGES):
-            page = await self._result("tools/list", params if cursor is None else {**params, "cursor": cursor})
-            found += tools.listed(page)
+            page = await self._result(kind.method, params if cursor is None else {**params, "cursor": cursor})
+            for key, definition in listing.read(page, kind):
+                size += len(bytes(definition))
+                if len(found) == ENTRIES or size > SIZE:
+                    logger.warning("backend_list_cut", extra=log.fields(backend=self._name, method=kind.method))
+                    return found
+                found.setdefault(key, definition)
             cursor = page.get("nextCursor")
-            if cursor is None or bytes(cursor) == b"null" or len(found) > TOOLS:
+            if cursor is None or bytes(cursor) == b"null":
                 break
-        return found[:TOOLS]
+        return found
 
     async def _result(self, method: str, params: object) -> Frame:
         self._last += 1
@@ -156,7 +188,7 @@ class _Probe:
         if "result" not in response:
             error = frames.members(response.get("error"))
             why = frames.text(error.get("message")) or "no answer"
-            raise BackendUnavailable(f"{self._name}: {method} failed: {why}")
+            raise Refused(f"{self._name}: {method} failed: {why}")
         return frames.members(response["result"])
 
     async def _decline(self, frame: Frame) -> None:
@@ -168,6 +200,10 @@ class _Probe:
         else:
             refusal = UnknownMethod("this client offers nothing")
             await self._session.notify(frames.failure(frame["id"], refusal))
+
+
+def _modern(offer: Offer) -> Listing:
+    return Listing({}, {}) if offer.modern is None else offer.modern.listing
 
 
 def _of(task: asyncio.Task[Frame]) -> Frame | None:

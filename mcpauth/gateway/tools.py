@@ -40,7 +40,25 @@ _definitions = msgspec.json.Decoder(list[msgspec.Raw])
 
 def listed(result: Frame) -> list[Tool]:
     """The tools of a tools/list result; one without a name is left out, an odd hint counts as none."""
-    return [tool for tool in map(_read, _raw(result)) if tool is not None]
+    return [tool for tool in map(read, _raw(result)) if tool is not None]
+
+
+def read(definition: msgspec.Raw) -> Tool | None:
+    """None of one without a name; an odd hint counts as none."""
+    try:
+        about = _definition.decode(definition)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        name = frames.text(frames.members(definition).get("name"))
+        return None if name is None else Tool(name, False, definition)
+    hints = about.annotations or _Annotations()
+    return Tool(
+        about.name,
+        hints.readOnlyHint,
+        definition,
+        destructive=hints.destructiveHint and not hints.readOnlyHint,
+        title=about.title or hints.title or "",
+        description=about.description or "",
+    )
 
 
 def filtered(frame: Frame, keep: Callable[[Tool], bool]) -> Frame:
@@ -81,20 +99,3 @@ def _raw(result: Frame) -> list[msgspec.Raw]:
         return _definitions.decode(result["tools"])
     except (KeyError, msgspec.DecodeError):
         return []
-
-
-def _read(definition: msgspec.Raw) -> Tool | None:
-    try:
-        about = _definition.decode(definition)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        name = frames.text(frames.members(definition).get("name"))
-        return None if name is None else Tool(name, False, definition)
-    hints = about.annotations or _Annotations()
-    return Tool(
-        about.name,
-        hints.readOnlyHint,
-        definition,
-        destructive=hints.destructiveHint and not hints.readOnlyHint,
-        title=about.title or hints.title or "",
-        description=about.description or "",
-    )
