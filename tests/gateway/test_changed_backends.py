@@ -115,7 +115,7 @@ async def test_modern_callers_of_a_changed_backend(serve, child):
     gateway = await serve(child("fake", "--modern", "a"))
     client = ModernClient(gateway, "fake")
     before = await pid(client)
-    going_on, first = await client.begun("a", do="begin")
+    going_on, _ = await client.begun("a", do="begin")
     listening = await client.send("subscriptions/listen", {"notifications": {}})
     await anext(listening.replies)
     gateway.serve([child("fake", "--modern", "a", "b")])
