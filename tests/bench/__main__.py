@@ -1,15 +1,17 @@
 """`make bench`: requests a second as ratios of bare Tornado's, all measured in one run.
 
 Each target is measured in turn with bare Tornado, several times over, and the best of each counts: what else
-the machine does slows everything, and makes nothing faster.
+the machine does slows everything, and makes nothing faster. Words on the command line choose the targets.
 """
 
 import asyncio
 import json
 import sys
 import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from tests.browser import Browser
 from tests.live import LiveServer, free_port, run
@@ -35,7 +37,7 @@ def post(path: str, message: object, **headers: str) -> str:
     return "\r\n".join([*lines, "", body])
 
 
-def call(tool: str, **arguments: str) -> object:
+def call(tool: str, arguments: dict[str, str]) -> dict[str, Any]:
     return {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": tool, "arguments": arguments}}
 
 
@@ -57,27 +59,42 @@ async def load(target: Target, connections: int) -> dict[str, float]:
     return figures
 
 
+LEGACY, MODERN = "2025-11-25", "2026-07-28"
+ENVELOPE = {
+    "io.modelcontextprotocol/protocolVersion": MODERN,
+    "io.modelcontextprotocol/clientCapabilities": {},
+}
+# By backend: what is called there.
+CALLS = {
+    "echo": ("a stdio child", "echo", {"text": "hello"}),
+    "remote": ("a server over HTTP", "echo", {"text": "hello"}),
+    "files": ("files", "read_file", {"path": "note.md"}),
+}
+
+
 async def targets(server: LiveServer) -> list[Target]:
     """What mcpauth is measured with: its address, a token and, in the legacy era, an MCP session."""
     found = []
-    for backend, message in (("echo", call("echo", text="hello")), ("files", call("read_file", path="note.md"))):
+    for backend, (what, tool, arguments) in CALLS.items():
         client = OAuthClient(server.origin, server.origin)
         path = f"/mcp/{backend}"
         browser = Browser(server.origin, server.origin)
         await client.connect(browser, "ada", PASSWORD, resource=server.origin + path)
+        bearer = {"Authorization": f"Bearer {client.tokens['access_token']}"}
         begun = await client.initialize(path)
-        headers = {
-            "Authorization": f"Bearer {client.tokens['access_token']}",
-            "Mcp_Session_Id": begun.headers["Mcp-Session-Id"],
-            "MCP_Protocol_Version": "2025-11-25",
-        }
-        kind = "tools/call to a stdio child" if backend == "echo" else "tools/call to files"
-        found.append(Target(f"{kind}, legacy era", server.port, post(path, message, **headers)))
-    found.append(Target("no token: 401", server.port, post("/mcp/echo", call("echo")), "401"))
+        message = call(tool, arguments)
+        legacy = {**bearer, "Mcp_Session_Id": begun.headers["Mcp-Session-Id"], "MCP_Protocol_Version": LEGACY}
+        found.append(Target(f"tools/call to {what}, {LEGACY}", server.port, post(path, message, **legacy)))
+        modern = {**bearer, "MCP_Protocol_Version": MODERN, "Mcp_Method": "tools/call", "Mcp_Name": tool}
+        message["params"]["_meta"] = ENVELOPE
+        found.append(Target(f"tools/call to {what}, {MODERN}", server.port, post(path, message, **modern)))
+    found.append(Target("no token: 401", server.port, post("/mcp/echo", call("echo", {})), "401"))
     return found
 
 
-async def measure(bare: Target, target: Target, connections: int) -> None:
+async def measure(port: int, target: Target, connections: int) -> None:
+    """``target``, and bare Tornado at ``port`` with the same request, its headers too."""
+    bare = Target("bare", port, target.request)
     best: dict[Target, dict[str, float]] = {}
     for _ in range(ROUNDS):
         for one in (bare, target):
@@ -95,32 +112,42 @@ async def measure(bare: Target, target: Target, connections: int) -> None:
 async def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         directory = Path(name)
-        (directory / "data").mkdir(mode=0o700)
-        (directory / "notes").mkdir()
-        (directory / "notes" / "note.md").write_text("hello\n")
-        servers = {
-            "echo": {"command": sys.executable, "args": [str(HERE / "echo_child.py")]},
-            "files": {"builtin": "files", "root": "../notes"},
-        }
-        (directory / "data" / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
-        (directory / "data" / "mcp.json").chmod(0o600)
-        port = free_port()
-        bare = await asyncio.create_subprocess_exec(
-            sys.executable, str(HERE / "bare.py"), str(port), stdout=asyncio.subprocess.PIPE
-        )
-        try:
-            assert bare.stdout is not None
-            await bare.stdout.readline()
-            async with LiveServer(directory) as server:
-                settings = {"MCP_OAUTH_PORT": str(server.port)}
-                await run(directory, "user", "add", "ada", "--owner", "--password-stdin", typed=PASSWORD, **settings)
-                compared = Target("bare", port, post("/mcp/echo", call("echo", text="hello")))
-                for target in await targets(server):
+        port, remote_port = free_port(), free_port()
+        prepare(directory, remote_port)
+        async with serving("bare.py", port), serving("echo_http.py", remote_port), LiveServer(directory) as server:
+            settings = {"MCP_OAUTH_PORT": str(server.port)}
+            await run(directory, "user", "add", "ada", "--owner", "--password-stdin", typed=PASSWORD, **settings)
+            for target in await targets(server):
+                if not sys.argv[1:] or any(wanted in target.name for wanted in sys.argv[1:]):
                     for connections in (16, 1):
-                        await measure(compared, target, connections)
-        finally:
-            bare.terminate()
-            await bare.wait()
+                        await measure(port, target, connections)
+
+
+def prepare(directory: Path, remote_port: int) -> None:
+    (directory / "data").mkdir(mode=0o700)
+    (directory / "notes").mkdir()
+    (directory / "notes" / "note.md").write_text("hello\n")
+    servers = {
+        "echo": {"command": sys.executable, "args": [str(HERE / "echo_child.py")]},
+        "remote": {"url": f"http://127.0.0.1:{remote_port}/mcp"},
+        "files": {"builtin": "files", "root": "../notes"},
+    }
+    (directory / "data" / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
+    (directory / "data" / "mcp.json").chmod(0o600)
+
+
+@asynccontextmanager
+async def serving(script: str, port: int) -> AsyncIterator[None]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(HERE / script), str(port), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        await process.stdout.readline()
+        yield
+    finally:
+        process.terminate()
+        await process.wait()
 
 
 asyncio.run(main())

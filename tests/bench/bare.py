@@ -15,7 +15,7 @@ class Handler(web.RequestHandler):
 
 
 async def main() -> None:
-    web.Application([("/mcp/echo", Handler)], log_function=lambda handler: None).listen(int(sys.argv[1]), "127.0.0.1")
+    web.Application([("/mcp/.*", Handler)], log_function=lambda handler: None).listen(int(sys.argv[1]), "127.0.0.1")
     print("ready", flush=True)
     await asyncio.Event().wait()
 
