@@ -60,8 +60,9 @@ from .web.consent import ConsentHandler
 from .web.gate import Gate
 from .web.information import HealthHandler, HomeHandler, MeHandler, ProvidersHandler, UserInfoHandler
 from .web.limits import LimitedApplication
-from .web.mcp import McpHandler
+from .web.mcp import JSON_WITHIN, McpHandler
 from .web.metadata import JWKSHandler, NoDocumentHandler, ResourceMetadataHandler, ServerMetadataHandler
+from .web.overdue import Overdue
 from .web.registration import ClientConfigurationHandler, RegistrationHandler
 from .web.server import LimitedServer
 from .web.setup import SetupHandler
@@ -193,7 +194,7 @@ async def build_services(settings: Settings, ambient: Ambient, environ: Mapping[
         )
     ways_in = WaysIn(users, providers, settings.trusted_providers)
     both = issuers(settings.origin, settings.base_path)
-    resources = Resources(settings.origin, lambda: [state.name for state in gateway.backends()])
+    resources = Resources(settings.origin, gateway.names)
     access_tokens = AccessTokens(
         signing_key,
         frozenset(issuer.identifier for issuer in both),
@@ -319,13 +320,16 @@ def make_app(services: Services) -> LimitedApplication:
         "password_sign_in": s.password_sign_in,
         "known_browsers": s.known_browsers,
     }
-    mcp = {"gateway": s.gateway, "gate": gate}
+    mcp = {"gateway": s.gateway, "gate": gate, "slow": Overdue(JSON_WITHIN)}
     documents, registration = {"resources": s.resources}, {"registration": s.registration}
     authorize = {**steps, "authorization": s.authorization}
     well_known = "/.well-known"
     registered = f"{well_known}/oauth-registration(?:/mcp)?"
 
     routes: list[Any] = [
+        # MCP. Routes are tried in this order, and most requests come here.
+        ("/mcp/?", McpHandler, mcp),
+        ("/mcp/(?P<backend>[a-z0-9-]{1,24})/?", McpHandler, mcp),
         # Who we are.
         (f"{well_known}/oauth-authorization-server", ServerMetadataHandler, {**documents, "issuer": root}),
         (f"{well_known}/oauth-authorization-server/mcp", ServerMetadataHandler, {**documents, "issuer": seed}),
@@ -371,9 +375,6 @@ def make_app(services: Services) -> LimitedApplication:
         (f"{base}/providers", ProvidersHandler, {"ways_in": s.ways_in, "ambient": s.ambient}),
         (f"{base}/me", MeHandler, bearer),
         (f"{base}/userinfo", UserInfoHandler, bearer),
-        # MCP.
-        ("/mcp/?", McpHandler, mcp),
-        ("/mcp/(?P<backend>[a-z0-9-]{1,24})/?", McpHandler, mcp),
     ]
     return LimitedApplication(
         routes,
@@ -425,7 +426,9 @@ def static_dir() -> str:
 def log_request(handler: web.RequestHandler) -> None:
     """One line for each request, without its query: that is where the secrets of OAuth travel."""
     status, request = handler.get_status(), handler.request
-    level = logging.ERROR if status >= 500 else logging.INFO if logger.isEnabledFor(logging.DEBUG) else logging.DEBUG
+    if status < 500 and not logger.isEnabledFor(logging.DEBUG):
+        return
+    level = logging.ERROR if status >= 500 else logging.INFO
     milliseconds = 1000 * request.request_time()
     path = urlsplit(request.path).path[:200]
     logger.log(level, "%s %s %s %.1fms", status, request.method, path, milliseconds)

@@ -103,6 +103,10 @@ class InvalidToken(OAuthError):
     status = 401
 
 
+class MissingToken(InvalidToken):
+    """No bearer token came: how a client begins, before it asks where to get one."""
+
+
 class InsufficientScope(OAuthError):
     """RFC 6750 §3.1; ``scope`` is all that the refused operation needs."""
 

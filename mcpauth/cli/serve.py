@@ -94,13 +94,14 @@ async def _run(services: Services, data_dir: Path) -> None:
     control = ControlServer(data_dir / NAME, services.operations.run)
     await control.start()
     house = asyncio.create_task(services.keep_house())
+    bodies = asyncio.create_task(app.watch_bodies())
     greet(services)
     tools = asyncio.create_task(tell_tools(services))
     await stopping.wait()
     deadline = loop.time() + FOR_ALL
     server.stop()
     services.gateway.hang_up()
-    for task in (house, tools):
+    for task in (house, bodies, tools):
         task.cancel()
     await services.configuration_file.close()
     await control.close()
@@ -152,4 +153,14 @@ async def tell_tools(services: Services) -> None:
 def start(settings: Settings, environ: Mapping[str, str]) -> int:
     form = settings.log_format or ("console" if sys.stderr.isatty() else "json")
     log.configure(form, settings.log_level)
-    return asyncio.run(serve(settings, environ))
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        return runner.run(serve(settings, environ))
+
+
+def new_event_loop() -> asyncio.AbstractEventLoop:
+    """uvloop's where there is one: `make bench` shows about a tenth more requests a second with it."""
+    if sys.platform == "win32":
+        return asyncio.new_event_loop()
+    import uvloop
+
+    return uvloop.new_event_loop()

@@ -36,6 +36,7 @@ class Child(asyncio.SubprocessProtocol):
         self._line, self._ended, self._grace, self._reaper = line, ended, grace, reaper
         self._stderr = StderrLog(name)
         self._partial = bytearray()
+        self._lines: list[bytearray] = []
         self._reason: str | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._exited = asyncio.Event()
@@ -73,7 +74,14 @@ class Child(asyncio.SubprocessProtocol):
         return child
 
     def write(self, line: bytearray) -> None:
-        self._stdin.write(line)
+        """Lines of one turn of the loop are written at once: each write wakes the child."""
+        if not self._lines:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._lines.append(line)
+
+    def _flush(self) -> None:
+        lines, self._lines = self._lines, []
+        self._stdin.writelines(lines)
 
     async def drain(self) -> None:
         """Until the child has taken most of what was written."""

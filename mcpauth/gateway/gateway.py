@@ -1,7 +1,7 @@
 """MCP messages of admitted principals, on their way to the backends: the one part that the web sees."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import msgspec
 
@@ -107,6 +107,9 @@ class Gateway:
             modern.end_grant(grant_id)
             served.end_grant(grant_id)
         await self._sessions.end_grant(grant_id)
+
+    def names(self) -> Collection[str]:
+        return self._backends.keys()
 
     def backends(self) -> list[BackendState]:
         """What is known of each backend now."""

@@ -1,6 +1,6 @@
 """Which MCP endpoint a token is for (RFC 8707 §2)."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from urllib.parse import urlsplit
 
 from ..errors import InvalidTarget
@@ -11,7 +11,7 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 class Resources:
     """The canonical resources: ``{origin}/mcp`` for all backends, ``{origin}/mcp/{backend}`` for one."""
 
-    def __init__(self, origin: str, backends: Callable[[], Iterable[str]]) -> None:
+    def __init__(self, origin: str, backends: Callable[[], Collection[str]]) -> None:
         self.origin, self.backends = origin, backends
 
     @property

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ValidationError
 from tornado import web
 
 from .. import log
-from ..errors import InvalidRequest, InvalidTarget, OAuthError, PageError
+from ..errors import InvalidRequest, InvalidTarget, MissingToken, OAuthError, PageError
 from ..models.records import User
 from ..oauth.authorization import RedirectedError
 from ..oauth.browser_session import BrowserSessions
@@ -52,7 +52,6 @@ class BaseHandler(web.RequestHandler):
     def set_default_headers(self) -> None:
         self.set_header("Cache-Control", "no-store")
         self.set_header("X-Content-Type-Options", "nosniff")
-        self.set_header("Referrer-Policy", "no-referrer")
         self.clear_header("Server")
 
     def prepare(self) -> Any:
@@ -83,7 +82,9 @@ class BaseHandler(web.RequestHandler):
             return
         # Cut: a stranger chooses how long it is.
         path = self.request.path[:200]
-        if isinstance(value, OAuthError):
+        if isinstance(value, MissingToken):
+            logger.debug("request_refused", extra=log.fields(path=path, error=value.error, reason=value.description))
+        elif isinstance(value, OAuthError):
             logger.info("request_refused", extra=log.fields(path=path, error=value.error, reason=value.description))
         elif isinstance(value, PageError):
             logger.info("request_refused", extra=log.fields(path=path, reason=value.title))
@@ -224,6 +225,7 @@ class PageHandler(BaseHandler):
     def set_default_headers(self) -> None:
         super().set_default_headers()
         self.set_header("Content-Security-Policy", CSP)
+        self.set_header("Referrer-Policy", "no-referrer")
         self.set_header("X-Frame-Options", "DENY")
         self.set_header("Cross-Origin-Opener-Policy", "same-origin")
         self.set_header("Cross-Origin-Resource-Policy", "same-origin")

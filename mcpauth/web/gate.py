@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from tornado.httputil import HTTPServerRequest
 
-from ..errors import InsufficientScope, InvalidToken
+from ..errors import InsufficientScope, InvalidToken, MissingToken
 from ..models.principal import Principal
 from ..oauth import redirect_uri, resource_metadata
 from ..oauth.access_token import AccessTokens, challenge
@@ -34,7 +34,7 @@ class Gate:
             return self._nobody()
         token = _bearer(request)
         if not token:
-            raise InvalidToken("an access token is needed")
+            raise MissingToken("an access token is needed")
         return self._access_tokens.admit(token, self._resources.of(backend))
 
     def challenge(

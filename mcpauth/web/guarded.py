@@ -26,6 +26,8 @@ from .gate import Gate
 TOO_LONG = f"a message may have {frames.LIMIT // 1024**2} MiB at most"
 # What a client whose message is too long may still send before it reads why.
 LINGER = 2.0
+# A body that comes with its headers, nearly always.
+SHORT = 16 * 1024
 
 STATUS: dict[type[GatewayError], int] = {
     InvalidMessage: 400,
@@ -59,7 +61,8 @@ class GuardedHandler(JSONHandler):
     """Judges a request by its headers, before there is a body, and keeps none of what it refuses.
 
     A refusal is sent at once, but finished only when the body has come: Tornado closes the connection of a
-    request that is finished earlier, and a client that is still sending may never see why.
+    request that is finished earlier, and a client that is still sending may never see why. A short body is just
+    waited for.
     """
 
     SUPPORTED_METHODS = ("GET", "HEAD", "POST", "DELETE", "OPTIONS")
@@ -71,7 +74,8 @@ class GuardedHandler(JSONHandler):
         self._body: list[bytes] = []
         self._size = 0
         self._reading = False
-        self._refused = False
+        self._refused = False  # the refusal was sent already
+        self._refusal: Exception | None = None  # it waits for the end of a short body
         self._ending: asyncio.TimerHandle | None = None
 
     def set_default_headers(self) -> None:
@@ -93,7 +97,10 @@ class GuardedHandler(JSONHandler):
             super().prepare()
             await self._judge()
         except (OAuthError, PageError, _Refusal) as refusal:
-            self._refuse_early(refusal)
+            if self._is_short:
+                self._refusal = refusal
+            else:
+                self._refuse_early(refusal)
 
     async def _judge(self) -> None:
         """Raises what stands against the request."""
@@ -118,12 +125,18 @@ class GuardedHandler(JSONHandler):
         length = self.request.headers.get("Content-Length", "")
         return int(length) if length.isdecimal() else 0
 
+    @property
+    def _is_short(self) -> bool:
+        return self._declared_size <= SHORT and "Transfer-Encoding" not in self.request.headers
+
     def _allow(self, origin: str) -> None:
         self._allowed_origin = origin
         self.set_default_headers()
 
     def data_received(self, chunk: bytes) -> None:
         self._size += len(chunk)
+        if self._refusal is not None:
+            return
         if not self._refused:
             # Only a POST has a body that is looked at, and only of whom the bearer let in.
             if self.request.method == "POST":
@@ -136,6 +149,9 @@ class GuardedHandler(JSONHandler):
     def is_refused(self) -> bool:
         """First of all in every method: whether the request has its answer already."""
         self._reading = False
+        if self._refusal is not None:
+            self._write_refusal(self._refusal)
+            return True
         if self._refused:
             self._end()
         return self._refused
@@ -189,6 +205,9 @@ class GuardedHandler(JSONHandler):
         self._body.clear()
         if max(self._declared_size, self._size) > frames.LIMIT:
             self._linger()
+        self._write_refusal(refusal)
+
+    def _write_refusal(self, refusal: Exception) -> None:
         self.log_exception(type(refusal), refusal, None)
         self.write_error(500, exc_info=(type(refusal), refusal, None))
 

@@ -12,6 +12,7 @@ from ..gateway.mailbox import Listener
 from ..gateway.modern.replies import ModernReplies
 from .gate import Gate
 from .guarded import STATUS, STATUS_OF_CODE, GuardedHandler
+from .overdue import Overdue
 
 # An answer that takes longer is sent as a stream, which can be kept alive.
 JSON_WITHIN = 5.0
@@ -21,8 +22,10 @@ EVENT_STREAM = "text/event-stream"
 
 
 class McpHandler(GuardedHandler):
-    def initialize(self, gateway: Gateway, gate: Gate) -> None:
+    def initialize(self, gateway: Gateway, gate: Gate, slow: Overdue) -> None:  # type: ignore[override]
+        """``slow`` are the requests whose answer has not come within ``JSON_WITHIN``."""
         super().initialize(gateway, gate)
+        self._slow = slow
         self._gone = self._streaming = self._flushing = False
         self._timer: asyncio.TimerHandle | None = None
         self._replies: Replies | ModernReplies | None = None
@@ -140,7 +143,7 @@ class McpHandler(GuardedHandler):
         if self._gone:
             replies.leave()
         if replies.streams:
-            self._timer = asyncio.get_running_loop().call_later(JSON_WITHIN, self._keep_alive)
+            self._slow.add(self._keep_alive)
         try:
             async for message in replies:
                 if replies.finished and not self._streaming:
@@ -185,6 +188,7 @@ class McpHandler(GuardedHandler):
             self.set_header("X-Accel-Buffering", "no")
 
     def _stop_timer(self) -> None:
+        self._slow.drop(self._keep_alive)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -15,7 +15,7 @@ class LimitedServer(HTTPServer):
     """Closes what comes above ``most`` connections: without descriptors it could not even refuse."""
 
     def initialize(self, app: Any, *, most: int) -> None:  # type: ignore[override]
-        super().initialize(app, max_header_size=LARGEST_HEADERS, idle_connection_timeout=120, body_timeout=120)
+        super().initialize(app, max_header_size=LARGEST_HEADERS, idle_connection_timeout=120)
         self._most, self._open, self._full = most, 0, False
 
     def handle_stream(self, stream: IOStream, address: Any) -> None:

@@ -10,7 +10,34 @@ from tornado.httputil import HTTPServerRequest
 
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
+# Of what was found out of addresses; the zone behind an IPv6 address may be as long as a header.
+KEPT, LONGEST = 1000, 64
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class TrustedProxies:
+    """Addresses whose X-Forwarded-* headers count. What was found out of one is kept: it is asked for every request."""
+
+    def __init__(self, networks: Iterable[Network]) -> None:
+        self._networks = tuple(networks)
+        self._known: dict[str, bool] = {}
+
+    def __contains__(self, address: str) -> bool:
+        known = self._known.get(address)
+        return self._find_out(address) if known is None else known
+
+    def _find_out(self, address: str) -> bool:
+        try:
+            parsed = ipaddress.ip_address(address.split("%", 1)[0])
+        except ValueError:
+            return False
+        trusted = any(parsed in network for network in self._networks)
+        if len(self._known) >= KEPT:
+            self._known.clear()
+        if len(address) <= LONGEST:
+            self._known[address] = trusted
+        return trusted
 
 
 class Site(NamedTuple):
@@ -19,7 +46,7 @@ class Site(NamedTuple):
     version: str
     secure_cookies: bool
     session_ttl: int
-    trusted_proxies: tuple[Network, ...]
+    trusted_proxies: "TrustedProxies"
 
     @property
     def host(self) -> str:
@@ -42,14 +69,7 @@ class Site(NamedTuple):
         context = getattr(request.connection, "context", None)
         if getattr(context, "address_family", None) == getattr(socket, "AF_UNIX", -1):
             return True
-        return self._is_trusted(request.remote_ip or "")
-
-    def _is_trusted(self, address: str) -> bool:
-        try:
-            parsed = ipaddress.ip_address(address.split("%", 1)[0])
-        except ValueError:
-            return False
-        return any(parsed in network for network in self.trusted_proxies)
+        return (request.remote_ip or "") in self.trusted_proxies
 
     def serves(self, request: HTTPServerRequest) -> bool:
         """Whether we are who the client meant, by Host and, where it counts, X-Forwarded-Host.
@@ -57,10 +77,13 @@ class Site(NamedTuple):
         Both have to fit: a page whose own name leads to this computer comes from loopback too, and it can set
         X-Forwarded-Host, but not Host.
         """
-        given = [request.headers.get("Host", "")]
-        if self.believes(request):
-            given.append(request.headers.get("X-Forwarded-Host", given[0]))
-        return all(_name(one) in (self.host, *LOOPBACK_NAMES) for one in given)
+        if not self._is_ours(request.headers.get("Host", "")):
+            return False
+        forwarded = request.headers.get("X-Forwarded-Host")
+        return forwarded is None or not self.believes(request) or self._is_ours(forwarded)
+
+    def _is_ours(self, host: str) -> bool:
+        return _name(host) in (self.host, *LOOPBACK_NAMES)
 
     def address_of(self, request: HTTPServerRequest) -> str:
         """Where the request came from: the last address that no trusted proxy vouches for."""
@@ -69,7 +92,7 @@ class Site(NamedTuple):
             for hop in reversed(request.headers.get("X-Forwarded-For", "").split(",")):
                 if hop.strip():
                     address = hop.strip()
-                if not self._is_trusted(address):
+                if address not in self.trusted_proxies:
                     break
         return address
 
@@ -92,6 +115,6 @@ def _name(host: str) -> str:
         return ""
 
 
-def networks(texts: Iterable[str]) -> tuple[Network, ...]:
+def networks(texts: Iterable[str]) -> TrustedProxies:
     """Raises ValueError for what is neither an address nor a network."""
-    return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
+    return TrustedProxies(ipaddress.ip_network(text, strict=False) for text in texts)

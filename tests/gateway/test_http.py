@@ -11,7 +11,8 @@ from tornado.testing import bind_unused_port
 from mcpauth.errors import InsufficientScope, InvalidToken
 from mcpauth.web import mcp
 from mcpauth.web.limits import LimitedApplication
-from mcpauth.web.mcp import McpHandler
+from mcpauth.web.mcp import JSON_WITHIN, McpHandler
+from mcpauth.web.overdue import Overdue
 from mcpauth.web.site import Site
 from tests.fakes.mcp_client import INITIALIZE, principal
 
@@ -50,7 +51,7 @@ class Server:
         self.gateway = gateway
         self._client = AsyncHTTPClient(force_instance=True)
         site = Site("http://localhost", "/auth/oauth", "0", False, 86400, ())
-        services = {"gateway": gateway, "gate": Gate()}
+        services = {"gateway": gateway, "gate": Gate(), "slow": Overdue(JSON_WITHIN)}
         routes = [(r"/mcp/?", McpHandler, services), (r"/mcp/(?P<backend>[^/]+)/?", McpHandler, services)]
         self._server = HTTPServer(LimitedApplication(routes, site=site))
         listening, self.port = bind_unused_port()

@@ -74,3 +74,18 @@ async def test_a_preflight_with_a_body_is_answered(http_port):
     writer.write(b"x" * (ANNOUNCED - SENT))
     assert b" 204 " in await reader.readline()
     writer.close()
+
+
+async def test_a_body_that_does_not_come_does_not_hold_its_connection(app, http_port):
+    stalled, writer = await begin(http_port, "POST")
+    other, other_writer = await asyncio.open_connection("127.0.0.1", http_port)
+    await taken(app)
+    app.close_stalled(3600)
+    other_writer.write(b"GET / HTTP/1.1\r\nHost: host.example.ts.net\r\n\r\n")
+    assert b" 200 " in await other.readline()
+    assert len(app.receiving) == 1
+    app.close_stalled(0)
+    await stalled.read()  # to its end
+    assert not app.receiving
+    writer.close()
+    other_writer.close()
