@@ -180,6 +180,12 @@ class InvalidParameters(GatewayError):
     code = -32602
 
 
+class ResourceNotFound(GatewayError):
+    """No server has it; for clients of the older era (JSON-RPC -32002)."""
+
+    code = -32002
+
+
 class HeaderMismatch(GatewayError):
     """A header of a modern request does not say what its body says (JSON-RPC -32020)."""
 

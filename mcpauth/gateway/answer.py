@@ -1,7 +1,7 @@
 """What the gateway gives the web for one message."""
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 import msgspec
 
@@ -19,16 +19,24 @@ logger = logging.getLogger(__name__)
 class Replies:
     """A request on its way: the encoded frames that belong to it, the response last of all.
 
-    To be read to the end, even when the client is gone: a legacy request is not cancelled by that.
+    To be read to the end, even when the client is gone: a legacy request is not cancelled by that. The ``others`` are
+    asked in turn, for as long as the answer is an error.
     """
 
     def __init__(
-        self, session: McpSession, served: Served, frame: Frame, change: Callable[[Frame], Frame] | None = None
+        self,
+        session: McpSession,
+        served: Served,
+        frame: Frame,
+        change: Callable[[Frame], Frame] | None = None,
+        others: Iterable[Served] = (),
     ) -> None:
         self.finished = False  # what was given last is the response
         self.streams = True  # False: the client can take only the response here, the rest goes to its mailbox
         self.code: int | None = None  # in this era HTTP says nothing of errors
-        self._session, self._served, self._frame, self._change = session, served, frame, change
+        self.served = served  # who has the request, or had it last
+        self.change = change  # what is made of the response
+        self._session, self._frame, self._others = session, frame, list(others)
         self._link: Link
         self._source: AsyncIterator[Frame] | None = None
         self._again = False  # it was sent in a session that was over, and is sent in another
@@ -42,8 +50,11 @@ class Replies:
         while True:
             frame = await self._next()
             if "method" not in frame:
+                if "error" in frame and self._others:
+                    self.served, self._source, self._again = self._others.pop(0), None, False
+                    continue
                 self.finished = True
-                return frames.encode(frame if self._change is None else self._change(frame))
+                return frames.encode(frame if self.change is None else self.change(frame))
             outward = self._session.outward(self._link, frame)
             if outward is not None:
                 message = frames.encode(outward)
@@ -58,7 +69,7 @@ class Replies:
     async def _next(self) -> Frame:
         try:
             if self._source is None:
-                self._link, self._source = await self._session.send(self._served, self._frame)
+                self._link, self._source = await self._session.send(self.served, self._frame)
             frame = await anext(self._source)
             if "method" not in frame:
                 # To its end, so that a generator is not left half way.
@@ -72,9 +83,9 @@ class Replies:
         except GatewayError as error:
             return self._failed(error)
         except StopAsyncIteration:
-            return self._failed(BackendUnavailable(f"the server {self._served.name} gave no answer"))
+            return self._failed(BackendUnavailable(f"the server {self.served.name} gave no answer"))
         except Exception:
-            logger.exception("request_failed", extra=log.fields(backend=self._served.name))
+            logger.exception("request_failed", extra=log.fields(backend=self.served.name))
             return self._failed(GatewayError("unexpected error, see the server's log"))
 
     def _failed(self, error: GatewayError) -> Frame:

@@ -6,14 +6,14 @@ from collections.abc import Collection, Iterable, Sequence
 import msgspec
 
 from ..ambient import Ambient
-from ..errors import GatewayError, InvalidMessage, UnknownBackend
+from ..errors import GatewayError, InvalidMessage, ResourceNotFound, UnknownBackend
 from ..models.principal import Principal
 from . import frames
 from .answer import ACCEPTED, Answer, refused
 from .catalogue import BackendState, Catalogue
 from .eras import LEGACY_ONLY, is_modern
 from .frames import Frame
-from .listing import TOOLS, Kind
+from .listing import KINDS, TOOLS, Kind
 from .mailbox import Listener
 from .mcp_sessions import McpSessions
 from .merged import Merged
@@ -23,6 +23,8 @@ from .names import PublishedNames
 from .reaper import Reaper
 from .served import Served
 from .single import Single
+from .together import Together, legacy_half
+from .uri_owners import UriOwners
 
 SWEEP = 30.0
 # How long requests may go on with a backend that another has taken the place of, and how often that is looked at.
@@ -42,7 +44,9 @@ class Gateway:
         self._names = names
         self._catalogue = Catalogue(backends, ambient, self._lists_changed)
         self._sessions = McpSessions(ambient, self._catalogue.refresh)
-        self._endpoints: dict[str | None, Endpoint] = {None: Merged(self._backends, self._catalogue, names)}
+        uris = UriOwners()
+        legacy = Together(self._backends, self._catalogue, names, uris, legacy_half, ResourceNotFound)
+        self._endpoints: dict[str | None, Endpoint] = {None: Merged(legacy, self._catalogue)}
         self._modern: dict[str, ModernSingle] = {}
         for served in backends:
             self._add(served)
@@ -220,9 +224,11 @@ class Gateway:
         return Answer(reply=frames.encode(answer), session_id=session.session_id)
 
     def _lists_changed(self, kinds: frozenset[Kind]) -> None:
+        # Resources and templates are announced alike, and once.
+        changes = dict.fromkeys(kind.list_changed for kind in KINDS if kind in kinds)
         for session in self._sessions.of_endpoint(None):
-            if TOOLS in kinds:
-                session.mailbox.put(TOOLS_CHANGED)
+            for change in changes:
+                session.mailbox.put(frames.encode(frames.notification(change)))
 
     async def _sweep(self) -> None:
         while True:

@@ -1,15 +1,17 @@
 """One legacy MCP session: a client's Mcp-Session-Id, and its own session with each backend it uses."""
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 
 from .. import log
 from ..errors import BackendUnavailable, UnknownSession
 from ..models.principal import Principal
-from . import frames
+from . import frames, log_message
 from .backend import BackendSession
 from .frames import Frame
+from .listing import LIST_CHANGED
 from .mailbox import Mailbox
 from .served import Served
 from .server_requests import ServerRequests
@@ -18,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 # For a backend to start and answer initialize: the first run of npx or uvx downloads the program.
 OPENING = 60.0
+# For a backend to take what it is told beside the client's requests.
+TELLING = 5.0
 
 
 class Link:
@@ -28,6 +32,12 @@ class Link:
         self.session: BackendSession
         self.greeting: Frame = {}  # what it answered to initialize
 
+    @property
+    def logs(self) -> bool:
+        """Whether it takes a log level."""
+        result = frames.members(self.greeting.get("result"))
+        return "logging" in frames.members(result.get("capabilities"))
+
 
 class McpSession:
     def __init__(
@@ -36,15 +46,17 @@ class McpSession:
         principal: Principal,
         endpoint: str | None,
         initialize: Frame,
-        tools_changed: Callable[[str], None],
+        list_changed: Callable[[str], None],
     ) -> None:
         self.session_id, self.endpoint = session_id, endpoint
         self.grant_id = principal.grant_id
         self.owner = (principal.subject, principal.client_id)
         self.used_at = 0
         self.mailbox = Mailbox(endpoint)
+        self.subscribed: dict[str, str] = {}  # at /mcp: the backend of each resource
         self._initialize = initialize
-        self._tools_changed = tools_changed
+        self._level: Frame | None = None  # at /mcp: the request that set it
+        self._list_changed = list_changed
         self._requests: ServerRequests[Link] = ServerRequests()
         self._links: dict[str, Link] = {}
         self._opening: dict[str, asyncio.Task[Link]] = {}
@@ -72,11 +84,20 @@ class McpSession:
         method = frames.text(frame["method"])
         if method == "notifications/cancelled":
             return self._requests.take_back(link, frame)
-        if method == "notifications/tools/list_changed":
-            self._tools_changed(link.name)
+        if method in LIST_CHANGED:
+            self._list_changed(link.name)
             if self.endpoint is None:
                 return None  # The client is told when the merged list has changed.
-        return frame
+        if self.endpoint is not None:
+            return frame
+        if method == "notifications/resources/updated" and not self._may_update(link, frame):
+            return None
+        return log_message.named(link.name, frame)
+
+    async def set_level(self, frame: Frame) -> None:
+        """At /mcp: of what every backend logs to the client, also of those that are opened later."""
+        self._level = frame
+        await asyncio.gather(*(self._tell(link, frame) for link in self._links.values() if link.logs))
 
     async def notify(self, frame: Frame) -> None:
         """Pass a notification on to whom it concerns: the one backend that asked, else all."""
@@ -144,6 +165,26 @@ class McpSession:
             if "error" in link.greeting:
                 raise BackendUnavailable(f"the server {link.name} refused to initialize")
             await link.session.notify(frames.notification("notifications/initialized"))
+            await self._replay(link)
+
+    async def _replay(self, link: Link) -> None:
+        """What the client has said to all of them, or to this one before it was opened again."""
+        if self._level is not None and link.logs:
+            await self._tell(link, self._level)
+        for number, (uri, backend) in enumerate(self.subscribed.items()):
+            if backend == link.name:
+                await self._tell(link, frames.request(number, "resources/subscribe", {"uri": uri}))
+
+    async def _tell(self, link: Link, frame: Frame) -> None:
+        """A request whose answer makes no difference to the client."""
+        with contextlib.suppress(BackendUnavailable, TimeoutError):
+            async with asyncio.timeout(TELLING):
+                await last(link.session.request(frame), lambda aside: self._heard(link, aside))
+
+    def _may_update(self, link: Link, frame: Frame) -> bool:
+        """No backend speaks of what the client has subscribed to with another."""
+        uri = frames.text(frames.members(frame.get("params")).get("uri"))
+        return uri is not None and self.subscribed.get(uri, link.name) == link.name
 
     def _heard(self, link: Link, frame: Frame) -> None:
         """Of a backend, outside of any request."""

@@ -16,8 +16,8 @@ IDLE = 24 * 3600
 class McpSessions:
     """In the order of their last use."""
 
-    def __init__(self, ambient: Ambient, tools_changed: Callable[[str], None]) -> None:
-        self._ambient, self._tools_changed = ambient, tools_changed
+    def __init__(self, ambient: Ambient, list_changed: Callable[[str], None]) -> None:
+        self._ambient, self._list_changed = ambient, list_changed
         self._sessions: dict[str, McpSession] = {}
         self._closing: dict[asyncio.Task[None], str] = {}
 
@@ -27,7 +27,7 @@ class McpSessions:
             # Their children still run: a client must not start more than it may have.
             raise BackendUnavailable("too many MCP sessions were begun in a short time; wait a moment")
         session_id = self._ambient.secret()
-        session = McpSession(session_id, principal, endpoint, initialize, self._tools_changed)
+        session = McpSession(session_id, principal, endpoint, initialize, self._list_changed)
         session.used_at = self._ambient.now()
         self._sessions[session_id] = session
         of_grant = [other for other in self._sessions.values() if other.grant_id == principal.grant_id]

@@ -1,33 +1,27 @@
-"""`/mcp`, legacy era: the tools of all backends in one list. Prompts and resources are not merged yet."""
+"""`/mcp`, legacy era: all backends together."""
 
-from collections.abc import Mapping
-
-import msgspec
+from collections.abc import Sequence
 
 from .. import __version__
-from ..errors import InvalidParameters, UnknownMethod
+from ..errors import InvalidParameters, ResourceNotFound, UnknownMethod
 from ..models.principal import Principal
-from . import frames, tools
+from . import frames, log_message, tools
 from .answer import Answer, Replies
 from .catalogue import Catalogue
 from .eras import LEGACY, NEWEST_LEGACY
 from .frames import Frame
 from .mcp_session import McpSession
-from .names import PublishedNames
 from .served import Served
-from .tools import Tool
+from .together import INSTRUCTIONS, LISTS, Together, text
 
-INSTRUCTIONS = (
-    "These tools come from several MCP servers on one machine. A name of the form server__tool says which server "
-    "the tool belongs to; the list may change while you are connected."
-)
+SUBSCRIPTIONS = 1000  # of one session
 
 
 class Merged:
     name = None
 
-    def __init__(self, backends: Mapping[str, Served], catalogue: Catalogue, names: PublishedNames) -> None:
-        self._backends, self._catalogue, self._names = backends, catalogue, names
+    def __init__(self, together: Together, catalogue: Catalogue) -> None:
+        self._together, self._catalogue = together, catalogue
 
     def admit(self, principal: Principal) -> None:
         """Every principal may ask; what it gets depends on each backend."""
@@ -38,51 +32,47 @@ class Merged:
             frame["id"],
             {
                 "protocolVersion": asked if asked in LEGACY else NEWEST_LEGACY,
-                "capabilities": {"tools": {"listChanged": True}},
+                "capabilities": await self._together.capabilities(),
                 "serverInfo": {"name": "mcpauth", "version": __version__},
                 "instructions": INSTRUCTIONS,
             },
         )
 
     async def request(self, principal: Principal, session: McpSession, method: str, frame: Frame) -> Answer:
-        if method == "tools/call":
-            return await self._call(principal, session, frame)
-        if method == "tools/list":
-            return _whole(frames.result(frame["id"], {"tools": await self._list(principal)}))
-        if method == "ping":
-            return _whole(frames.result(frame["id"], {}))
-        raise UnknownMethod("not offered here: /mcp serves tools; a server's own address serves all it has")
-
-    async def _list(self, principal: Principal) -> list[msgspec.Raw]:
-        return [
-            tools.renamed(tool, name)
-            for name, backend, tool in await self._offered()
-            if self._backends[backend].lists(principal, tool)
-        ]
-
-    async def _offered(self) -> list[tuple[str, str, Tool]]:
-        """Every tool there is: its published name, the backend, and what the backend says of it."""
-        offers = await self._catalogue.offers()
-        offered = [
-            (backend, tool)
-            for backend, offer in offers.items()
-            if offer.legacy is not None
-            for tool in offer.legacy.tools.values()
-        ]
-        # All of them get their names now, in one order, whoever asks first and whatever they may see.
-        names = await self._names.publish((backend, tool.name) for backend, tool in offered)
-        return [(name, backend, tool) for name, (backend, tool) in zip(names, offered, strict=True)]
+        params = frames.members(frame.get("params"))
+        if method in LISTS:
+            return _result(frame, await self._together.page(principal, LISTS[method], params))
+        match method:
+            case "tools/call":
+                return await self._call(principal, session, frame)
+            case "prompts/get":
+                served, name = await self._together.prompt(principal, text(params, "name"))
+                return _ask(session, [served], frame, {**params, "name": frames.raw(name)})
+            case "resources/read":
+                return await self._read(principal, session, frame, params)
+            case "resources/subscribe":
+                return await self._subscribe(principal, session, frame, params)
+            case "resources/unsubscribe":
+                return await self._unsubscribe(session, frame, params)
+            case "completion/complete":
+                served, params = await self._together.reference(principal, params)
+                return _ask(session, [served], frame, params)
+            case "logging/setLevel":
+                if text(params, "level") not in log_message.LEVELS:
+                    raise InvalidParameters('"level" is none of those that there are')
+                await session.set_level(frame)
+                return _result(frame, {})
+            case "ping":
+                return _result(frame, {})
+        raise UnknownMethod("not offered here; a server's own address serves all it has")
 
     async def _call(self, principal: Principal, session: McpSession, frame: Frame) -> Answer:
         params, published = tools.called(frame)
-        owner = self._names.owner(published)
-        if owner is None:
-            await self._offered()  # The client may call before anybody has asked for a list.
-            owner = self._names.owner(published)
+        owner = await self._together.tool(published)
         if owner is None:
             raise InvalidParameters("unknown tool; list the tools again")
         backend, name = owner
-        served = self._backends.get(backend)
+        served = self._together.served(backend)
         if served is None:
             return _whole(tools.error(frame["id"], f"The server {backend}, which had this tool, is gone."))
         read_only = False
@@ -92,8 +82,55 @@ class Merged:
         refusal = served.refusal(principal, name, read_only=read_only)
         if refusal is not None:
             return _whole(tools.error(frame["id"], refusal))
-        params["name"] = frames.raw(name)
-        return Answer(replies=Replies(session, served, {**frame, "params": frames.raw(params)}))
+        return _ask(session, [served], frame, {**params, "name": frames.raw(name)})
+
+    async def _read(self, principal: Principal, session: McpSession, frame: Frame, params: Frame) -> Answer:
+        uri = text(params, "uri")
+        candidates = await self._together.resource(principal, uri)
+
+        def answered(answer: Frame) -> Frame:
+            if "error" not in answer:
+                self._together.found(uri, replies.served)
+            elif len(candidates) > 1:
+                return frames.failure(frame["id"], ResourceNotFound("no server here has that resource"))
+            return answer
+
+        replies = _replies(session, candidates, frame, params)
+        replies.change = answered
+        return Answer(replies=replies)
+
+    async def _subscribe(self, principal: Principal, session: McpSession, frame: Frame, params: Frame) -> Answer:
+        uri = text(params, "uri")
+        candidates = await self._together.resource(principal, uri)
+        if len(session.subscribed) >= SUBSCRIPTIONS and uri not in session.subscribed:
+            raise InvalidParameters(f"{SUBSCRIPTIONS} subscriptions are all that one session may have")
+
+        def answered(answer: Frame) -> Frame:
+            if "error" not in answer:
+                session.subscribed[uri] = replies.served.name
+            return answer
+
+        replies = _replies(session, candidates, frame, params)
+        replies.change = answered
+        return Answer(replies=replies)
+
+    async def _unsubscribe(self, session: McpSession, frame: Frame, params: Frame) -> Answer:
+        served = self._together.served(session.subscribed.pop(text(params, "uri"), ""))
+        return _result(frame, {}) if served is None else _ask(session, [served], frame, params)
+
+
+def _replies(session: McpSession, candidates: Sequence[Served], frame: Frame, params: Frame) -> Replies:
+    # Encoded anew: of what is given twice, the backend gets what was judged.
+    served, *others = candidates
+    return Replies(session, served, {**frame, "params": frames.raw(params)}, others=others)
+
+
+def _ask(session: McpSession, candidates: Sequence[Served], frame: Frame, params: Frame) -> Answer:
+    return Answer(replies=_replies(session, candidates, frame, params))
+
+
+def _result(frame: Frame, result: object) -> Answer:
+    return _whole(frames.result(frame["id"], result))
 
 
 def _whole(frame: Frame) -> Answer:

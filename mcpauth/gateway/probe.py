@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, KeysView, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -52,6 +52,7 @@ class Offer:
     def __init__(self, greeting: Frame | None, listing: Listing, modern: ModernOffer | None) -> None:
         self.greeting, self.listing, self.modern = greeting, listing, modern
         self.tools = listing.tools
+        self._keys = {kind: listing.definitions[kind] | _modern(self).definitions[kind] for kind in KINDS}
 
     @property
     def legacy(self) -> Listing | None:
@@ -60,6 +61,10 @@ class Offer:
     def kinds(self) -> frozenset[Kind]:
         """Those of which there is something, in either era."""
         return self.listing.kinds() | _modern(self).kinds()
+
+    def keys(self, kind: Kind) -> KeysView[str]:
+        """What it lists of that kind, in either era."""
+        return self._keys[kind].keys()
 
     def differences(self, before: "Offer") -> frozenset[Kind]:
         """The kinds whose lists are not what they were ``before``."""

@@ -1,5 +1,6 @@
 """Gateways with real children."""
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -15,6 +16,7 @@ from mcpauth.store.published_names import PublishedNameStore
 from tests.fakes.mcp_client import Client
 
 CHILD = Path(__file__).parent.parent / "fakes" / "mcp_child.py"
+LISTS_CHILD = CHILD.with_name("mcp_lists_child.py")
 
 
 @pytest.fixture
@@ -55,3 +57,18 @@ def connect(serve, child):
         return client
 
     return start
+
+
+@pytest.fixture
+def lists(ambient, tmp_path):
+    """Makes a backend whose child has these lists (see tests/fakes/mcp_lists_child.py); ``file`` is where they are."""
+
+    def make(name, era="--legacy", tools_filter=None, **lists):
+        file = tmp_path / f"{name}.json"
+        file.write_text(json.dumps(lists))
+        stdio = StdioServer(command=sys.executable, args=(str(LISTS_CHILD), str(file), era), cwd=tmp_path)
+        served = Served(StdioBackend(name, stdio, ambient, os.environ, 2.0), ToolFilter(**(tools_filter or {})))
+        served.file = file
+        return served
+
+    return make

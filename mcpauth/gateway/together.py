@@ -1,0 +1,216 @@
+"""What all backends offer together at /mcp in one era: in which order, under which name, and whose each thing is."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from ..errors import GatewayError, InvalidParameters
+from ..models.principal import Principal
+from ..store.published_names import Owner
+from . import cursor, frames, tools
+from .catalogue import Catalogue
+from .frames import Frame
+from .listing import KINDS, PROMPTS, TEMPLATES, TOOLS, Kind, Listing
+from .names import Names, PublishedNames
+from .probe import Offer
+from .served import Served
+from .uri_owners import UriOwners
+
+# What a page may have of one list.
+ENTRIES, SIZE = 1000, 4 * 1024 * 1024
+
+INSTRUCTIONS = (
+    "What is here comes from several MCP servers on one machine. A name of the form server__name says which server "
+    "a tool or prompt belongs to; the lists may change while you are connected."
+)
+
+LISTS = {kind.method: kind for kind in KINDS}
+
+
+class Together:
+    """``half`` is what an offer says for the era; ``unknown`` is raised of a resource that nobody has."""
+
+    def __init__(
+        self,
+        backends: Mapping[str, Served],
+        catalogue: Catalogue,
+        names: PublishedNames,
+        uris: UriOwners,
+        half: Callable[[Offer], Listing | None],
+        unknown: type[GatewayError],
+    ) -> None:
+        self._backends, self._catalogue, self._names, self._uris = backends, catalogue, names, uris
+        self._half, self._unknown = half, unknown
+
+    async def capabilities(self) -> dict[str, Any]:
+        """The union of what the backends have; of one that was never heard of, whatever there is.
+
+        Each list may change, if only because a backend comes or goes.
+        """
+        await self._catalogue.offers()
+        known = self._catalogue.known()
+        listings = self._halves(known)
+
+        def any_has(capability: str, option: str | None = None) -> bool:
+            return None in known.values() or any(one.declares(capability, option) for one in listings.values())
+
+        union: dict[str, Any] = {"tools": {"listChanged": True}}
+        if any_has("prompts"):
+            union["prompts"] = {"listChanged": True}
+        if any_has("resources"):
+            subscribe = {"subscribe": True} if any_has("resources", "subscribe") else {}
+            union["resources"] = {**subscribe, "listChanged": True}
+        return union | {simple: {} for simple in ("completions", "logging") if any_has(simple)}
+
+    async def page(self, principal: Principal, kind: Kind, params: Frame) -> dict[str, Any]:
+        """What the principal may see of the list, from the cursor on. Raises InvalidParameters."""
+        begin = cursor.read(kind, params.get("cursor"))
+        listings, names = await self._listings(kind)
+        found: list[msgspec.Raw] = []
+        size = 0
+        for backend, position, key in self._from(begin, kind, listings):
+            definition = self._shown(principal, kind, backend, key, listings[backend], names)
+            if definition is None:
+                continue
+            size += len(bytes(definition))
+            if found and (len(found) == ENTRIES or size > SIZE):
+                return {kind.member: found, "nextCursor": cursor.write(kind, backend, position)}
+            found.append(definition)
+        return {kind.member: found}
+
+    async def tool(self, published: str) -> Owner | None:
+        """Its backend, which may be gone, and its name there."""
+        return await self._owner(self._names.tools, TOOLS, published)
+
+    def served(self, backend: str) -> Served | None:
+        return self._backends.get(backend)
+
+    async def prompt(self, principal: Principal, published: str) -> tuple[Served, str]:
+        """Who has it, and its name there. Raises InvalidParameters, InsufficientScope."""
+        owner = await self._owner(self._names.prompts, PROMPTS, published)
+        served = None if owner is None else self._backends.get(owner[0])
+        if owner is None or served is None or not principal.ticked(served.name):
+            raise InvalidParameters("unknown prompt; list the prompts again")
+        served.require(principal, read_only=False)
+        return served, owner[1]
+
+    async def resource(self, principal: Principal, uri: str, *, only: bool = False) -> list[Served]:
+        """Who to ask for it, in turn: one where a list or a template says whose it is, else all that have resources.
+
+        With ``only``, of these the one that had it before. Raises what says that there is none.
+        """
+        await self._known_uris()
+        owner = self._uris.of(uri)
+        if owner is not None:
+            candidates = [owner]
+        else:
+            halves = self._halves(self._catalogue.known())
+            candidates = [backend for backend, listing in halves.items() if listing.declares("resources")]
+            had = self._uris.found(uri)
+            if had in candidates:
+                candidates = [had] if only else [had, *(one for one in candidates if one != had)]
+        return self._allowed(principal, candidates)
+
+    def found(self, uri: str, served: Served) -> None:
+        """This one had it."""
+        if self._uris.of(uri) is None:
+            self._uris.find(uri, served.name)
+
+    async def reference(self, principal: Principal, params: Frame) -> tuple[Served, Frame]:
+        """Who completes what the parameters refer to, and the parameters for that one."""
+        ref = frames.members(params.get("ref"))
+        match frames.text(ref.get("type")):
+            case "ref/prompt":
+                served, name = await self.prompt(principal, text(ref, "name"))
+                ref["name"] = frames.raw(name)
+            case "ref/resource":
+                uri = text(ref, "uri")
+                await self._known_uris()
+                owner = self._uris.listed(TEMPLATES, uri) or self._uris.of(uri)
+                if owner is None:
+                    raise InvalidParameters("unknown resource template; list the templates again")
+                (served,) = self._allowed(principal, [owner])
+            case _:
+                raise InvalidParameters('"ref" must be of type ref/prompt or ref/resource')
+        return served, {**params, "ref": frames.raw(ref)}
+
+    def _allowed(self, principal: Principal, candidates: list[str]) -> list[Served]:
+        """Those that the principal may ask. Raises InsufficientScope where consent helps."""
+        ticked = [self._backends[one] for one in candidates if one in self._backends and principal.ticked(one)]
+        if not ticked:
+            raise self._unknown("no server here has that resource")
+        allowed = [served for served in ticked if principal.permits(served.name, None, read_only=False)]
+        if not allowed:
+            ticked[0].require(principal, read_only=False)
+        return allowed
+
+    async def _known_uris(self) -> None:
+        await self._catalogue.offers()
+        self._uris.update(self._catalogue.known())
+
+    async def _owner(self, names: Names, kind: Kind, published: str) -> Owner | None:
+        if names.owner(published) is None:
+            await self._listings(kind)  # The client may ask before anybody has seen a list.
+        return names.owner(published)
+
+    async def _listings(self, kind: Kind) -> tuple[dict[str, Listing], dict[Owner, str]]:
+        """Of the backends that are there, in the owner's order; and under which names."""
+        listings = self._halves(await self._catalogue.offers())
+        if kind not in (TOOLS, PROMPTS):
+            self._uris.update(self._catalogue.known())
+            return listings, {}
+        names = self._names.tools if kind is TOOLS else self._names.prompts
+        # All of them get their names now, in one order, whoever asks first and whatever they may see.
+        keys = ((backend, key) for backend, listing in listings.items() for key in listing.definitions[kind])
+        return listings, await names.publish(keys)
+
+    def _halves(self, offers: Mapping[str, Offer | None]) -> dict[str, Listing]:
+        halves = {name: self._half(offer) for name, offer in offers.items() if offer is not None}
+        return {name: half for name, half in halves.items() if half is not None and name in self._backends}
+
+    def _from(
+        self, begin: tuple[str, int] | None, kind: Kind, listings: Mapping[str, Listing]
+    ) -> Iterator[tuple[str, int, str]]:
+        """Backend, position and key of each entry. A cursor outlives a failure of its backend."""
+        order = list(self._backends)
+        if begin is not None and begin[0] not in order:
+            raise InvalidParameters("unknown cursor: list from the beginning")
+        first, offset = (0, 0) if begin is None else (order.index(begin[0]), begin[1])
+        for backend in order[first:]:
+            keys = list(listings[backend].definitions[kind]) if backend in listings else []
+            for position in range(offset, len(keys)):
+                yield backend, position, keys[position]
+            offset = 0
+
+    def _shown(
+        self, principal: Principal, kind: Kind, backend: str, key: str, listing: Listing, names: Mapping[Owner, str]
+    ) -> msgspec.Raw | None:
+        """The definition as the principal sees it; None where it does not."""
+        if kind is TOOLS:
+            tool = listing.tools[key]
+            name = names.get((backend, key))
+            shown = name is not None and self._backends[backend].lists(principal, tool)
+            return tools.renamed(tool, name) if shown and name is not None else None
+        definition = listing.definitions[kind][key]
+        if not principal.permits(backend, None, read_only=False):
+            return None
+        if kind is PROMPTS:
+            name = names.get((backend, key))
+            return None if name is None else frames.raw({**frames.members(definition), "name": name})
+        return definition if self._uris.listed(kind, key) == backend else None
+
+
+def legacy_half(offer: Offer) -> Listing | None:
+    return offer.legacy
+
+
+def modern_half(offer: Offer) -> Listing | None:
+    return None if offer.modern is None else offer.modern.listing
+
+
+def text(params: Frame, key: str) -> str:
+    value = frames.text(params.get(key))
+    if value is None:
+        raise InvalidParameters(f'"{key}" must be a string')
+    return value
