@@ -48,8 +48,15 @@ class Backend(Protocol):
         """Raises BackendUnavailable with a message that names what to change."""
         ...
 
-    async def open(self, listener: Callable[[Frame], None]) -> BackendSession:
-        """A new session, without initialize and of no era yet; ``listener`` gets what belongs to no request."""
+    def on_changed(self, tell: Callable[[], None]) -> None:
+        """``tell`` is called when its lists have changed and no session is told."""
+        ...
+
+    async def open(self, listener: Callable[[Frame], None], user: str | None = None) -> BackendSession:
+        """A new session, without initialize and of no era yet; ``listener`` gets what belongs to no request.
+
+        Of a ``user``, who may have other sessions with it; None only asks what it offers.
+        """
         ...
 
     async def join(self, caller: Caller) -> ModernSession:

@@ -12,6 +12,7 @@ from ..store.database import Database
 from ..store.published_names import PublishedNameStore
 from . import configuration
 from .backend import Backend
+from .children import Children
 from .configuration import AnyServer, Configuration, RemoteServer, StdioServer
 from .configuration_file import ConfigurationFile
 from .files.backend import FilesBackend
@@ -72,6 +73,7 @@ class Backends:
 
     def __init__(self, data_dir: Path, ambient: Ambient, environ: Mapping[str, str], reaper: Reaper) -> None:
         self._data_dir, self._ambient, self._environ, self._reaper = data_dir, ambient, environ, reaper
+        self._children = Children(ambient)
         self._made: dict[str, tuple[AnyServer, Served]] = {}
 
     def of(self, given: Configuration) -> list[Served]:
@@ -88,7 +90,9 @@ class Backends:
 
     def _make(self, name: str, server: AnyServer) -> Backend:
         if isinstance(server, StdioServer):
-            return StdioBackend(name, server, self._ambient, self._environ, reaper=self._reaper)
+            return StdioBackend(
+                name, server, self._ambient, self._environ, reaper=self._reaper, children=self._children
+            )
         if isinstance(server, RemoteServer):
             return HttpBackend(name, server, self._environ)
         return FilesBackend(

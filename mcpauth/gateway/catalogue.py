@@ -61,7 +61,7 @@ class Catalogue:
         patience: float = PATIENCE,
         probing: float = PROBING,
     ) -> None:
-        self._entries = {served.name: _Entry(served) for served in backends}
+        self._entries = {served.name: self._new(served) for served in backends}
         self._ambient, self._changed = ambient, changed
         self._patience, self._probing = patience, probing
         self._leaving: set[asyncio.Task[None]] = set()
@@ -83,7 +83,7 @@ class Catalogue:
             if entry is not None and entry.served is served:
                 del before[served.name]
             else:
-                entry = _Entry(served)
+                entry = self._new(served)
                 entry.missed = True
             self._entries[served.name] = entry
         for entry in before.values():
@@ -149,6 +149,10 @@ class Catalogue:
         if backend not in self._entries:
             raise UnknownBackend(f"the server {backend} is gone")
         return self._entries[backend]
+
+    def _new(self, served: Served) -> _Entry:
+        served.on_changed(lambda: self.refresh(served.name))
+        return _Entry(served)
 
     def _leave(self, entry: _Entry) -> None:
         if entry.probing is not None:

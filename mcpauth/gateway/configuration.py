@@ -232,10 +232,6 @@ def _server(text: str, key: str, about: Any, notes: list[str]) -> Server:
     notes += _unknown(about, model.model_fields, where)
     if isinstance(about.get("tools"), dict):
         notes += _unknown(about["tools"], ToolFilter.model_fields, f"{where}.tools")
-    if server.share not in (None, "session"):
-        notes.append(f"{where}.share: not built yet for clients older than 2026-07-28; each has the server for itself")
-    if server.idle_stop is not None:
-        notes.append(f"{where}.idle_stop: not built yet for clients older than 2026-07-28")
     return server
 
 

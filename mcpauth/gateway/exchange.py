@@ -18,11 +18,24 @@ PATIENCE = 1.0
 class Exchange:
     """An async iterator of the frames that belong to one request; ``finish`` puts the last, ``fail`` what is raised."""
 
-    __slots__ = ("_ended", "_error", "_frames", "_hold", "_waiter", "full", "request_id", "slow", "token", "whole")
+    __slots__ = (
+        "_ended",
+        "_error",
+        "_frames",
+        "_hold",
+        "_waiter",
+        "full",
+        "owner",
+        "request_id",
+        "slow",
+        "token",
+        "whole",
+    )
 
     def __init__(self, request_id: msgspec.Raw, hold: Callable[["Exchange"], None]) -> None:
         self.request_id = request_id
         self.token: msgspec.Raw | None = None
+        self.owner: object = None  # of those who share the stream
         self.whole = False  # nothing of it may be left out
         self.full = False
         self.slow = False  # nobody waits for its consumer: what it has no room for is gone, but not the last frame

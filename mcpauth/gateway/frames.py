@@ -104,7 +104,7 @@ def identifier(member: msgspec.Raw) -> int | str:
         raise InvalidMessage('"id" must be a string or an integer') from None
 
 
-def request(number: int, method: str, params: Any) -> Frame:
+def request(number: int | str, method: str, params: Any) -> Frame:
     return {"jsonrpc": _VERSION, "id": raw(number), "method": raw(method), "params": raw(params)}
 
 

@@ -38,7 +38,7 @@ class HttpBackend:
         self._upstream.start()
         self._started = True
 
-    async def open(self, listener: Callable[[Frame], None]) -> HttpSession:
+    async def open(self, listener: Callable[[Frame], None], user: str | None = None) -> HttpSession:
         session: HttpSession
         if self._is_sse:
             session = SseSession(self._upstream, listener, self._sessions.discard)
@@ -58,6 +58,9 @@ class HttpBackend:
     def retire(self) -> None:
         for session in self._sessions:
             session.retire()
+
+    def on_changed(self, tell: Callable[[], None]) -> None:
+        """MCP sessions are told; nobody else listens."""
 
     def stop_idle(self) -> None:
         """Nothing runs."""

@@ -70,14 +70,20 @@ class InFlight:
         else:
             self._listener(frame)
 
-    def cancel(self, frame: Frame) -> tuple[int, Frame] | None:
-        """The number and the frame with it in place of the client's id; None when no such request is waiting."""
+    def of(self, owner: object) -> list[Exchange]:
+        return [exchange for exchange in self._waiting.values() if exchange.owner is owner]
+
+    def owners(self) -> set[object]:
+        return {exchange.owner for exchange in self._waiting.values()} - {None}
+
+    def cancel(self, frame: Frame, owner: object = None) -> tuple[int, Frame] | None:
+        """The number and the frame with it in place of the owner's id; None when no such request is waiting."""
         params = frames.members(frame.get("params"))
         if "requestId" not in params:
             return None
         wanted = frames.identifier(params["requestId"])
         for number, exchange in self._waiting.items():
-            if frames.identifier(exchange.request_id) == wanted:
+            if exchange.owner is owner and frames.identifier(exchange.request_id) == wanted:
                 # The backend is not to answer it any more, and a stream must have an end.
                 self.fail(number, BackendUnavailable("the request was cancelled"))
                 return number, {**frame, "params": frames.raw({**params, "requestId": number})}

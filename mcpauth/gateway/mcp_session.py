@@ -145,7 +145,7 @@ class McpSession:
         link = Link(served.name)
         try:
             async with asyncio.timeout(OPENING):
-                link.session = await served.open(lambda frame: self._heard(link, frame))
+                link.session = await served.open(lambda frame: self._heard(link, frame), self.owner[0])
                 try:
                     await self._greeted(link, initialized)
                 except BaseException:

@@ -24,9 +24,12 @@ class Served:
         self._starting = asyncio.Lock()
         self._before: asyncio.Task[None] | None = None
 
-    async def open(self, listener: Callable[[Frame], None]) -> BackendSession:
+    def on_changed(self, tell: Callable[[], None]) -> None:
+        self._backend.on_changed(tell)
+
+    async def open(self, listener: Callable[[Frame], None], user: str | None = None) -> BackendSession:
         await self._ready()
-        return await self._backend.open(listener)
+        return await self._backend.open(listener, user)
 
     async def join(self, caller: Caller) -> ModernSession:
         await self._ready()

@@ -24,6 +24,7 @@ OPTIONS = set()
 LISTENING = set()
 WAITING = {}  # what was asked of the client: our id -> the call's id
 CANCELLED = []
+HEARD = []  # the methods of all that came
 LINES = [""]
 TOOLS = []
 
@@ -39,8 +40,8 @@ def answer(to, text):
     send(id=to, result={"content": [{"type": "text", "text": text}]})
 
 
-def log(data):
-    send(method="notifications/message", params={"level": "info", "data": data})
+def log(data, level="info"):
+    send(method="notifications/message", params={"level": level, "data": data})
 
 
 def definition(name):
@@ -122,8 +123,19 @@ def call(to, params):
                 send(id=subscription, result={"_meta": {SUBSCRIPTION: subscription}})
             answer(to, "ended")
         case "log":
-            log(given["data"])
+            log(given["data"], given.get("level", "info"))
             answer(to, "logged")
+        case "update":
+            send(method="notifications/resources/updated", params={"uri": given["uri"]})
+            answer(to, "updated")
+        case "heard":
+            answer(to, json.dumps(HEARD))
+        case "alone":
+            # What nobody in particular asked for, while nothing is in flight.
+            answer(to, "soon")
+            log("alone")
+            send(id="alone", method="roots/list")
+            send(method="notifications/tools/list_changed")
         case "leak":
             # What names no request, or not one that is there.
             send(method="notifications/progress", params={"progressToken": 99999, "progress": 1})
@@ -206,7 +218,10 @@ def request(message):
 
 
 def heard(message):
-    if "method" not in message:
+    HEARD.append(message.get("method"))
+    if message.get("id") == "alone":
+        CANCELLED.append(message["error"])
+    elif "method" not in message:
         answer(WAITING.pop(message["id"]), json.dumps(message.get("result", message.get("error"))))
     elif "id" in message:
         request(message)

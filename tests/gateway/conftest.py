@@ -23,10 +23,11 @@ LISTS_CHILD = CHILD.with_name("mcp_lists_child.py")
 def child(ambient, tmp_path):
     """Makes a backend whose child has these tools."""
 
-    def make(name, *arguments, tools=None, command=None, grace=2.0, **server):
+    def make(name, *arguments, tools=None, command=None, grace=2.0, children=None, **server):
         given = {"args": (str(CHILD), *arguments), "cwd": tmp_path, **server}
         stdio = StdioServer(command=command or sys.executable, **given)
-        return Served(StdioBackend(name, stdio, ambient, os.environ, grace), ToolFilter(**(tools or {})))
+        backend = StdioBackend(name, stdio, ambient, os.environ, grace, children=children)
+        return Served(backend, ToolFilter(**(tools or {})))
 
     return make
 

@@ -48,19 +48,18 @@ def test_a_file_of_claude_desktop_works_as_it_is(write):
     assert any("autoApprove: unknown, ignored" in note for note in given.notes)
 
 
-def test_what_is_not_built_yet_is_reported_and_the_rest_works(write):
+def test_how_children_are_shared_and_when_they_end_is_the_owners_choice(write):
     given = configuration.read(
-        write(
-            {
-                "near": {"command": "x", "share": "all", "idle_stop": 60},
-                "off": {"command": "x", "enabled": False},
-            }
-        )
+        write({"near": {"command": "x", "share": "all", "idle_stop": 60}, "plain": {"command": "x"}})
     )
-    assert list(given.servers) == ["near"]
-    notes = "\n".join(given.notes)
-    assert "near.share: not built yet" in notes
-    assert "near.idle_stop: not built yet" in notes
+    assert [(one.share, one.idle_stop) for one in given.servers.values()] == [("all", 60), (None, None)]
+    assert not given.notes
+
+
+def test_what_is_switched_off_is_not_there(write):
+    assert list(
+        configuration.read(write({"on": {"command": "x"}, "off": {"command": "x", "enabled": False}})).servers
+    ) == ["on"]
 
 
 def test_a_remote_server_has_an_address_and_headers(write):

@@ -60,7 +60,7 @@ class FilesBackend:
             raise BackendUnavailable(f'{error.message}: change "root" of "{self.name}" in mcp.json') from None
         self._search.start()
 
-    async def open(self, listener: Callable[[Frame], None]) -> "FilesSession":
+    async def open(self, listener: Callable[[Frame], None], user: str | None = None) -> "FilesSession":
         return FilesSession(self)
 
     async def join(self, caller: Caller) -> "FilesSession":
@@ -72,6 +72,9 @@ class FilesBackend:
 
     def retire(self) -> None:
         self._retired = True
+
+    def on_changed(self, tell: Callable[[], None]) -> None:
+        """They do not."""
 
     def stop_idle(self) -> None:
         """Nothing runs."""

@@ -26,10 +26,10 @@ class Caller(NamedTuple):
             case "user":
                 return (self.subject,)
             case "session":
-                return (self.grant_id, _normal(self.capabilities))
+                return (self.grant_id, normal(self.capabilities))
 
 
-def _normal(declared: msgspec.Raw) -> bytes:
+def normal(declared: msgspec.Raw) -> bytes:
     """The same for what means the same; what is too odd to be decoded means only itself."""
     try:
         return msgspec.json.encode(frames.value(declared), order="deterministic")

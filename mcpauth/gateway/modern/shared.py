@@ -8,7 +8,7 @@ from typing import Generic, Protocol, TypeVar
 from ... import log
 from ...ambient import Ambient
 from ...errors import BackendUnavailable
-from .caller import Caller, Share
+from .caller import Share
 
 logger = logging.getLogger(__name__)
 
@@ -16,6 +16,18 @@ logger = logging.getLogger(__name__)
 PER_USER = 8
 
 Key = tuple[str | bytes, ...]
+
+
+class Sharing(Protocol):
+    """Somebody who may have a session together with others: those whose keys are the same."""
+
+    @property
+    def subject(self) -> str: ...
+
+    @property
+    def grant_id(self) -> str: ...
+
+    def key(self, share: Share) -> Key: ...
 
 
 class Shared(Protocol):
@@ -31,18 +43,19 @@ class Shared(Protocol):
 
 
 S = TypeVar("S", bound=Shared)
+C = TypeVar("C", bound=Sharing)
 
 
 class _Entry(Generic[S]):
-    def __init__(self, caller: Caller, session: S, used_at: int) -> None:
+    def __init__(self, caller: Sharing, session: S, used_at: int) -> None:
         self.caller, self.session, self.used_at = caller, session, used_at
 
 
-class SharedSessions(Generic[S]):
-    """In the order of their last use; one for all callers whose keys are the same."""
+class SharedSessions(Generic[S, C]):
+    """In the order of their last use."""
 
     def __init__(
-        self, name: str, open_one: Callable[[], Awaitable[S]], share: Share, idle_stop: int, ambient: Ambient
+        self, name: str, open_one: Callable[[C], Awaitable[S]], share: Share, idle_stop: int, ambient: Ambient
     ) -> None:
         self._name, self._open_one = name, open_one
         self._share, self._idle_stop, self._ambient = share, idle_stop, ambient
@@ -50,7 +63,7 @@ class SharedSessions(Generic[S]):
         self._opening: dict[Key, asyncio.Task[S]] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
-    async def join(self, caller: Caller) -> S:
+    async def join(self, caller: C) -> S:
         """One that is running. Raises BackendUnavailable."""
         key = caller.key(self._share)
         entry = self._entries.pop(key, None)
@@ -82,7 +95,7 @@ class SharedSessions(Generic[S]):
         await asyncio.gather(*self._opening.values(), *self._closing, return_exceptions=True)
         self._entries.clear()
 
-    async def _opened(self, key: Key, caller: Caller) -> S:
+    async def _opened(self, key: Key, caller: C) -> S:
         """A new one; whoever comes while it is being opened waits for the same."""
         opening = self._opening.get(key)
         if opening is None:
@@ -97,13 +110,13 @@ class SharedSessions(Generic[S]):
                 raise BackendUnavailable("the server is stopping") from None
             raise
 
-    async def _open(self, key: Key, caller: Caller) -> S:
-        session = await self._open_one()
+    async def _open(self, key: Key, caller: C) -> S:
+        session = await self._open_one(caller)
         self._entries[key] = _Entry(caller, session, self._ambient.now())
         logger.info("backend_started", extra=log.fields(backend=self._name, share=self._share))
         return session
 
-    def _make_room(self, caller: Caller) -> None:
+    def _make_room(self, caller: C) -> None:
         theirs = [entry for entry in self._entries.values() if entry.caller.subject == caller.subject]
         if len(theirs) < PER_USER:
             return

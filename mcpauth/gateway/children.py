@@ -1,0 +1,112 @@
+"""All child processes of the gateway: how many there may be, and when one that nobody uses ends."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import Protocol
+
+from .. import log
+from ..ambient import Ambient
+from ..errors import BackendUnavailable
+
+logger = logging.getLogger(__name__)
+
+PER_BACKEND, PER_USER, TOTAL = 32, 32, 64
+
+
+class Running(Protocol):
+    @property
+    def busy(self) -> bool:
+        """Whether it would be missed now: somebody waits for it, or it for somebody, or it was subscribed to."""
+        ...
+
+    async def close(self, reason: str = ...) -> None: ...
+
+
+class Place:
+    """One child's, from before it starts until it is gone. ``user`` is None where it is no user's own."""
+
+    def __init__(self, children: "Children", backend: str, user: str | None) -> None:
+        self.backend, self.user = backend, user
+        self.child: Running | None = None
+        self.idle_stop: int | None = None
+        self.used_at = 0
+        self.ending = False
+        self._children = children
+
+    @property
+    def idle(self) -> bool:
+        return self.child is not None and not self.child.busy
+
+    def used(self) -> None:
+        self._children.used(self)
+
+    def leave(self) -> None:
+        self._children.forget(self)
+
+
+class Children:
+    """In the order of their last use."""
+
+    def __init__(
+        self, ambient: Ambient, *, per_backend: int = PER_BACKEND, per_user: int = PER_USER, total: int = TOTAL
+    ) -> None:
+        self._ambient = ambient
+        self._per_backend, self._per_user, self._total = per_backend, per_user, total
+        self._places: dict[Place, None] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    def place(self, backend: str, user: str | None) -> Place:
+        """For one that is to be started; the least recently used that is idle makes room for it.
+
+        Raises BackendUnavailable, naming the limit, when all are busy.
+        """
+        if user is not None:
+            self._make_room(self._per_user, "for one user", lambda place: place.user == user)
+        self._make_room(self._per_backend, f"of {backend}", lambda place: place.backend == backend)
+        self._make_room(self._total, "for all servers together", lambda place: True)
+        place = Place(self, backend, user)
+        place.used()
+        return place
+
+    def stop_idle(self, backend: str) -> None:
+        now = self._ambient.now()
+        for place in list(self._places):
+            if place.backend != backend or place.child is None or place.ending or place.idle_stop is None:
+                continue
+            if place.child.busy:
+                place.used_at = now
+            elif place.used_at + place.idle_stop <= now:
+                self._stop(place, "it was idle")
+
+    def used(self, place: Place) -> None:
+        self._places.pop(place, None)
+        self._places[place] = None
+        place.used_at = self._ambient.now()
+
+    def forget(self, place: Place) -> None:
+        self._places.pop(place, None)
+
+    def _make_room(self, limit: int, of_what: str, counts: Callable[[Place], bool]) -> None:
+        counted = [place for place in self._places if counts(place)]
+        if len(counted) >= 2 * limit:
+            raise BackendUnavailable(f"too many processes {of_what} are still ending; wait a moment")
+        staying = [place for place in counted if not place.ending]
+        if len(staying) < limit:
+            return
+        idle = next((place for place in staying if place.idle), None)
+        if idle is None:
+            raise BackendUnavailable(f"all {limit} processes {of_what} are busy; try again later")
+        self._stop(idle, "it made room for another")
+
+    def _stop(self, place: Place, why: str) -> None:
+        if place.child is None:
+            return
+        logger.info("backend_stopped", extra=log.fields(backend=place.backend, reason=why))
+        place.ending = True
+        task = asyncio.create_task(place.child.close(why))
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)

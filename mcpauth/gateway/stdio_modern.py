@@ -1,0 +1,90 @@
+"""A child that speaks the modern era, with requests of several clients."""
+
+import re
+from collections.abc import Callable
+
+from ..ambient import Ambient
+from ..errors import GatewayError, RequestCancelled, UnknownMethod
+from . import frames
+from .back_off import BackOff
+from .children import Place
+from .exchange import Exchange, Pace, SharedPace
+from .frames import Frame
+from .modern.envelope import without_logs
+from .probe import META
+from .stdio_session import Program, StdioSession
+
+# Searched in the raw parameters; a letter of the name may be escaped.
+LOGS = re.compile(rb"logLevel|\\u00")
+
+# What we want to know ourselves. The id is none of those that requests of clients have.
+LISTS = ("toolsListChanged", "promptsListChanged", "resourcesListChanged")
+LISTEN = frames.request("lists", "subscriptions/listen", {"notifications": dict.fromkeys(LISTS, True), "_meta": META})
+
+
+class ModernChild(StdioSession):
+    """What belongs to none of the clients goes to nobody.
+
+    Log messages do not say which request they are about: they are passed on while a single one is in flight and
+    wants them; a child that users share is not asked for any.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        ambient: Ambient,
+        place: Place,
+        ended: Callable[[StdioSession], None],
+        *,
+        logs: bool,
+    ) -> None:
+        super().__init__(name, lambda frame: None, ambient, place, ended)
+        self._logs = logs
+        self._changed: Callable[[], None] = lambda: None
+        self._wants_logs: Exchange | None = None  # the newest request that does
+
+    async def start(self, program: Program, back_off: BackOff) -> None:
+        await super().start(program, back_off)
+        self._tell(LISTEN)
+
+    def on_changed(self, tell: Callable[[], None]) -> None:
+        """``tell`` is called when it says that a list of its has changed."""
+        self._changed = tell
+
+    def _paced(self) -> Pace:
+        return SharedPace(self._child.hold, self._child.go_on, lambda: len(self._in_flight) <= 1, self._late)
+
+    def request(self, frame: Frame) -> Exchange:
+        wants_logs = "params" in frame and LOGS.search(frame["params"]) is not None
+        exchange = self._send(without_logs(frame) if wants_logs and not self._logs else frame)
+        exchange.whole = frames.text(frame["method"]) == "subscriptions/listen"
+        if wants_logs:
+            self._wants_logs = exchange
+        return exchange
+
+    def cancel(self, exchange: Exchange, error: GatewayError) -> None:
+        """Its reader gets ``error``, and the child is told; nothing of what was answered already."""
+        number = self._in_flight.abandon(exchange)
+        if number is not None:
+            exchange.fail(error)
+            told = {"requestId": number, "reason": error.message}
+            self._tell(frames.notification("notifications/cancelled", told))
+
+    def _late(self, exchange: Exchange) -> None:
+        """Progress may have gaps; whoever subscribes again knows that there was one."""
+        if exchange.whole:
+            self.cancel(exchange, RequestCancelled("the client reads too slowly"))
+
+    async def close(self, reason: str = "it is stopping") -> None:
+        await super().close(f"the server {self._name} was stopped: {reason}")
+
+    def _deliver(self, frame: Frame) -> None:
+        if "id" in frame and "method" in frame:
+            # In this era a server asks by its result. One that asks anyway is not left waiting.
+            self._tell(frames.failure(frame["id"], UnknownMethod("clients of this era take no requests")))
+            return
+        method = frames.text(frame.get("method"))
+        if method is not None and method.endswith("/list_changed"):
+            self._changed()
+        only = self._in_flight.only if method == "notifications/message" and self._logs else None
+        self._in_flight.heard(frame, only if only is self._wants_logs else None)

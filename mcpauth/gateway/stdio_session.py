@@ -1,0 +1,173 @@
+"""A child process and the requests it has."""
+
+import logging
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+from .. import log
+from ..ambient import Ambient
+from ..errors import BackendUnavailable, GatewayError
+from . import frames
+from .back_off import BackOff
+from .backend import RETIRED
+from .child import Child
+from .children import Place
+from .exchange import Exchange, Pace
+from .frames import Frame
+from .in_flight import InFlight
+from .reaper import Reaper
+
+logger = logging.getLogger(__name__)
+
+# Of the questions of a child that nobody has answered, and of what a session has subscribed to, so many count.
+OPEN = 1000
+
+
+class Program(NamedTuple):
+    """What is started, and how it is ended."""
+
+    command: list[str]
+    env: Mapping[str, str]
+    cwd: Path
+    grace: float
+    reaper: Reaper | None
+
+
+class StdioSession:
+    """A child of one legacy session. Requests get ids of ours towards it, and their own back on the way out."""
+
+    def __init__(
+        self,
+        name: str,
+        listener: Callable[[Frame], None],
+        ambient: Ambient,
+        place: Place,
+        ended: Callable[["StdioSession"], None],
+    ) -> None:
+        self._name, self._ambient, self._place, self._forget = name, ambient, place, ended
+        self._in_flight = InFlight(listener)
+        self._asked: dict[int | str, None] = {}
+        self._subscribed: dict[bytes, None] = {}
+        self._closed = self._retired = self._answered = False
+        self._over: str | None = None
+
+    async def start(self, program: Program, back_off: BackOff) -> None:
+        self._back_off, self._started_at = back_off, self._ambient.now()
+        self._child = await Child.spawn(
+            self._name,
+            program.command,
+            env=program.env,
+            cwd=program.cwd,
+            line=self._heard,
+            ended=self._ended,
+            grace=program.grace,
+            reaper=program.reaper,
+        )
+        self._pace = self._paced()
+
+    def _paced(self) -> Pace:
+        return Pace(self._child.hold, self._child.go_on)
+
+    @property
+    def over(self) -> bool:
+        return self._over is not None
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._in_flight or self._asked or self._subscribed)
+
+    def retire(self) -> None:
+        """Take no new request."""
+        self._retired = True
+
+    def request(self, frame: Frame) -> Exchange:
+        method = frames.text(frame["method"])
+        if method == "resources/subscribe" or method == "resources/unsubscribe":
+            self._subscribe(frame, method == "resources/subscribe")
+        return self._send(frame)
+
+    async def notify(self, frame: Frame) -> None:
+        if "method" not in frame:
+            self._asked.pop(frames.identifier(frame["id"]), None)
+        elif frames.text(frame["method"]) == "notifications/cancelled":
+            cancelled = self._in_flight.cancel(frame)
+            if cancelled is None:
+                return
+            _, frame = cancelled
+        self._tell(frame)
+        await self._child.drain()
+
+    async def close(self, reason: str = "the MCP session has ended") -> None:
+        self._closed = True
+        self._fail(reason)
+        await self._child.close()
+
+    def kill(self) -> None:
+        self._child.kill()
+
+    def _send(self, frame: Frame) -> Exchange:
+        if self._over is not None:
+            raise BackendUnavailable(self._over)
+        if self._retired:
+            raise BackendUnavailable(RETIRED)
+        self._place.used()
+        sent = self._in_flight.add(frame, self._pace)
+        self._child.write(frames.encode_line(sent.frame))
+        return sent.exchange
+
+    def _tell(self, frame: Frame) -> None:
+        if self._over is None:
+            self._child.write(frames.encode_line(frame))
+
+    def _subscribe(self, frame: Frame, begins: bool) -> None:
+        uri = bytes(frames.members(frame.get("params")).get("uri", b""))
+        if not begins:
+            self._subscribed.pop(uri, None)
+        elif len(self._subscribed) < OPEN:
+            self._subscribed[uri] = None
+
+    def _heard(self, line: bytes) -> None:
+        """One line of the child's."""
+        try:
+            self._deliver(frames.decode(line))
+            self._answered = True
+        except GatewayError as error:
+            begins = line[:200].decode("utf-8", "replace")
+            about = log.fields(backend=self._name, reason=error.message, line=begins)
+            logger.warning("backend_line_skipped", extra=about)
+
+    def _deliver(self, frame: Frame) -> None:
+        if "method" in frame:
+            self._note(frame)
+        # Where nothing tells which request it is about: with one in flight, it is that one.
+        self._in_flight.heard(frame, self._in_flight.only)
+
+    def _note(self, frame: Frame) -> None:
+        """What it asks of the client, and that it asks no more."""
+        if "id" in frame:
+            self._asked[frames.identifier(frame["id"])] = None
+            if len(self._asked) > OPEN:
+                del self._asked[next(iter(self._asked))]
+        elif frames.text(frame["method"]) == "notifications/cancelled":
+            request_id = frames.members(frame.get("params")).get("requestId")
+            if request_id is not None:
+                self._asked.pop(frames.identifier(request_id), None)
+
+    def _ended(self, reason: str) -> None:
+        """The process is gone. Clients learn that, and where the owner finds more; stderr is in the log."""
+        self._place.leave()
+        self._forget(self)
+        if self._closed:
+            return
+        reference = self._ambient.identifier()[:8]
+        about = log.fields(backend=self._name, reason=reason, reference=reference, waiting=len(self._in_flight))
+        logger.error("backend_exited", extra=about)
+        why = f"the server {self._name} ended ({reason}); log reference {reference}"
+        self._back_off.ended(why, lived=self._ambient.now() - self._started_at, answered=self._answered)
+        self._fail(why)
+
+    def _fail(self, reason: str) -> None:
+        """Every request that waits, and every later one, gets ``reason``."""
+        self._over = self._over or reason
+        self._in_flight.fail_all(BackendUnavailable(reason))

@@ -1,0 +1,231 @@
+"""How many children there may be, when they end, and how soon one that ended is started again."""
+
+import asyncio
+import json
+
+import pytest
+
+from mcpauth.errors import BackendUnavailable
+from mcpauth.gateway.back_off import BackOff
+from mcpauth.gateway.children import Children
+from tests.fakes.mcp_client import Client, ModernClient, gone, is_running, principal
+
+
+async def begin(gateway, backend="fake", subject="ann", number=1):
+    client = Client(gateway, backend, principal(subject=subject, grant_id=f"{subject}{number}"))
+    await client.initialize()
+    return client
+
+
+async def pid(client):
+    return int(await client.text("x", do="pid"))
+
+
+async def waiting(client):
+    """A call that goes on: the child has it."""
+    params = {"name": "x", "arguments": {"do": "begin"}, "_meta": {"progressToken": "t"}}
+    answer = await client.send("tools/call", params, 77)
+    await anext(answer.replies)
+    return answer.replies
+
+
+async def test_after_it_was_asked_what_it_offers_no_child_goes_on(serve, child, ambient):
+    children = Children(ambient)
+    gateway = await serve(child("fake", "a", children=children), child("new", "--dual", "b", children=children))
+    assert [state.state for state in await gateway.settled()] == ["ok", "ok"]
+    while len(children):  # noqa: ASYNC110 - the kernel sets no Event
+        await asyncio.sleep(0.01)
+
+
+async def test_a_child_that_nobody_uses_is_stopped_and_comes_back(serve, child, ambient):
+    gateway = await serve(child("fake", "a", idle_stop=60))
+    client = await begin(gateway)
+    before = await pid(client)
+    ambient.time += 59
+    await client.request("ping")
+    ambient.time += 59
+    gateway.stop_idle()
+    assert await pid(client) == before
+    ambient.time += 60
+    gateway.stop_idle()
+    await gone(before)
+    assert await pid(client) != before
+
+
+async def test_a_child_is_stopped_after_a_quarter_of_an_hour(serve, child, ambient):
+    gateway = await serve(child("fake", "a"))
+    client = await begin(gateway)
+    before = await pid(client)
+    ambient.time += 15 * 60 - 1
+    gateway.stop_idle()
+    assert is_running(before)
+    ambient.time += 1
+    gateway.stop_idle()
+    await gone(before)
+
+
+async def test_a_request_a_question_and_a_subscription_keep_a_child(serve, child, ambient):
+    gateway = await serve(child("fake", "a"))
+    client = await begin(gateway)
+    before = await pid(client)
+
+    def idle():
+        ambient.time += 3600
+        gateway.stop_idle()
+
+    replies = await waiting(client)
+    idle()
+    assert await pid(client) == before
+    await client.notify("notifications/cancelled", {"requestId": 77})
+    assert [message async for message in replies]
+    asking = await client.calling("ask")
+    asked = json.loads(await anext(asking.replies))
+    idle()
+    await client.post({"jsonrpc": "2.0", "id": asked["id"], "result": {}})
+    await client.frames(asking)
+    await client.request("resources/subscribe", {"uri": "x://a"})
+    idle()
+    assert await pid(client) == before
+    await client.request("resources/unsubscribe", {"uri": "x://a"})
+    idle()
+    await gone(before)
+
+
+@pytest.mark.parametrize(
+    ("limits", "named"),
+    [({"per_user": 2}, "for one user"), ({"per_backend": 2}, "of fake"), ({"total": 2}, "for all servers together")],
+)
+async def test_the_least_recently_used_that_is_idle_makes_room(serve, child, ambient, limits, named):
+    children = Children(ambient, **limits)
+    gateway = await serve(child("fake", "a", children=children))
+    await gateway.settled()
+    one, two, three = [await begin(gateway, number=number) for number in range(3)]
+    # The first made room for the third. It comes back in the place of the second, which has not been used since.
+    await pid(three)
+    old = await pid(two)
+    kept = await pid(three)
+    first = await pid(one)
+    await gone(old)
+    assert is_running(first)
+    assert is_running(kept)
+    busy = [await waiting(client) for client in (one, three)]
+    error = (await begin(gateway, number=4)).session_id
+    assert error is None
+    refused = json.loads((await Client(gateway, "fake", principal(grant_id="x")).send("initialize", {})).reply)
+    assert named in refused["error"]["message"]
+    assert "busy" in refused["error"]["message"]
+    for client, replies in zip((one, three), busy, strict=True):
+        await client.notify("notifications/cancelled", {"requestId": 77})
+        assert [message async for message in replies]
+    assert await pid(await begin(gateway, number=5))
+
+
+async def test_a_user_who_has_many_leaves_the_others_theirs(serve, child, ambient):
+    gateway = await serve(child("fake", "a", children=Children(ambient, per_user=1)))
+    bob = await begin(gateway, subject="bob")
+    before = await pid(bob)
+    for number in range(3):
+        await begin(gateway, number=number)
+    assert await pid(bob) == before
+
+
+async def test_those_that_will_not_end_are_not_forgotten(ambient):
+    """Only that they are ending is no reason to start without end."""
+
+    class Stubborn:
+        busy = False
+
+        async def close(self, reason=""):
+            await asyncio.Event().wait()
+
+    children = Children(ambient, per_backend=2)
+    for _ in range(4):
+        children.place("fake", None).child = Stubborn()
+    with pytest.raises(BackendUnavailable, match="still ending"):
+        children.place("fake", None)
+    for task in children._closing:
+        task.cancel()
+
+
+async def test_modern_callers_and_sessions_are_counted_alike(serve, child, ambient):
+    gateway = await serve(child("fake", "--dual", "a", children=Children(ambient, per_user=1)))
+    before = await pid(await begin(gateway))
+    modern = ModernClient(gateway, "fake")
+    assert await pid(modern) != before
+    await gone(before)
+    going_on, _ = await modern.begun("x", do="begin")
+    assert (await begin(gateway, number=2)).session_id is None
+    going_on.leave()
+    assert [message async for message in going_on]
+
+
+async def test_one_that_keeps_crashing_is_not_started_in_a_loop(serve, child, ambient):
+    gateway = await serve(child("fake", "a"))
+    client = await begin(gateway)
+    await client.call("x", do="crash", status=3)
+    # Once is no reason to wait.
+    await client.call("x", do="crash", status=4)
+    refused = (await client.call("x"))["result"]["content"][0]["text"]
+    assert "exit status 4" in refused
+    assert "log reference" in refused
+    assert "started again in 1 s" in refused
+    # That is this user's affair alone.
+    bob = await begin(gateway, subject="bob")
+    await pid(bob)
+    ambient.time += 1
+    await client.call("x", do="crash")
+    assert "started again in 2 s" in (await client.call("x"))["result"]["content"][0]["text"]
+    ambient.time += 2
+    before = await pid(client)
+    ambient.time += 60
+    await client.call("x", do="crash")
+    assert await pid(client) != before
+
+
+async def test_one_that_crashes_at_its_start_waits_at_once(serve, child, ambient, tmp_path):
+    gateway = await serve(child("fake", "a", f"--fail-once={tmp_path / 'failed'}"))
+    await gateway.settled()
+    (tmp_path / "failed").unlink()
+    client = Client(gateway, "fake")
+    assert "exit status 7" in (await client.initialize())["error"]["message"]
+    assert "started again in 1 s" in (await client.initialize())["error"]["message"]
+    assert (tmp_path / "failed").read_text() == "x"
+    ambient.time += 1
+    assert "exit status 7" in (await client.initialize())["error"]["message"]
+    assert "started again in 2 s" in (await client.initialize())["error"]["message"]
+    ambient.time += 2
+    assert "result" in await client.initialize()
+
+
+def test_the_pauses_grow_and_a_long_run_or_peace_ends_them(ambient):
+    back_off = BackOff(ambient)
+
+    def wait():
+        try:
+            back_off.check()
+        except BackendUnavailable as error:
+            return int(error.message.split()[-2])
+        return 0
+
+    def ended(lived=0, answered=False):
+        back_off.ended("why", lived=lived, answered=answered)
+        return wait()
+
+    assert [ended() for _ in range(7)] == [1, 2, 5, 15, 30, 60, 60]
+    assert ended(lived=60) == 1
+    assert ended() == 2
+    ambient.time += 1000
+    assert wait() == 0
+    assert [ended(answered=True) for _ in range(8)] == [0, 1, 2, 5, 15, 30, 60, 60]
+    ambient.time -= 5000
+    assert wait() == 0
+
+
+async def test_a_modern_child_tells_of_its_lists_when_nobody_listens(serve, child, tmp_path):
+    tools = tmp_path / "tools"
+    gateway = await serve(child("fake", "--modern", "a", f"--tools={tools}"))
+    client = ModernClient(gateway, "fake")
+    await gateway.settled()
+    await client.text("a", do="change", path=str(tools))
+    while [tool.name for tool in gateway.backends()[0].tools] != ["a", "added"]:  # noqa: ASYNC110 - nobody is told
+        await asyncio.sleep(0.01)
