@@ -15,6 +15,7 @@ from tornado.httpserver import HTTPServer
 from . import __version__
 from .ambient import Ambient
 from .errors import SettingsError
+from .fetch.fetcher import Fetcher, Resolve
 from .gateway import build as gateway_build
 from .gateway.configuration_file import ConfigurationFile
 from .gateway.gateway import Gateway
@@ -22,17 +23,21 @@ from .identity.github import GitHub
 from .identity.password import Passwords
 from .identity.provider import Provider
 from .models.principal import Principal
-from .oauth import resource_metadata
+from .models.records import ClientMetadata
+from .oauth import client_metadata_document, jwks, resource_metadata
 from .oauth.access_token import AccessTokens
 from .oauth.admission import Admission
 from .oauth.authorization import Authorization
 from .oauth.authorization_code import AuthorizationCodeGrant
 from .oauth.browser_session import BrowserSessions
+from .oauth.client_assertion import STALE_TTL, ClientAssertions
 from .oauth.client_authentication import ClientAuthentication
 from .oauth.client_registration import ClientRegistration
+from .oauth.clients import Clients
 from .oauth.issuer import issuers
 from .oauth.profile import Profiles
 from .oauth.refresh_token import RefreshTokenGrant
+from .oauth.remote_documents import RemoteDocuments
 from .oauth.resource import Resources
 from .oauth.revocation import Revocation
 from .oauth.seal import Seal
@@ -46,6 +51,7 @@ from .settings import Settings
 from .store.clients import ClientStore
 from .store.codes import CodeStore
 from .store.database import Database
+from .store.fetched_documents import FetchedDocumentStore
 from .store.grants import GrantStore
 from .store.keys import KeyFiles
 from .store.notices import NoticeStore
@@ -109,6 +115,9 @@ class Services(NamedTuple):
     operations: Operations
     passwords: Passwords
     http: aiohttp.ClientSession
+    client_documents: RemoteDocuments[ClientMetadata]
+    client_keys: RemoteDocuments[list[jwks.JWK]]
+    fetcher: Fetcher
 
     async def start(self) -> None:
         """Memory is filled from the disk, and the backends are asked what they offer."""
@@ -139,13 +148,25 @@ class Services(NamedTuple):
             await self.gateway.close()
             self.passwords.close()
             await self.http.close()
+            await self.client_documents.close()
+            await self.client_keys.close()
+            self.fetcher.close()
         finally:
             self.sessions.flush()
             await self.database.close()
 
 
-async def build_services(settings: Settings, ambient: Ambient, environ: Mapping[str, str] = os.environ) -> Services:
-    """Open the data directory and wire every part. Raises SettingsError."""
+async def build_services(
+    settings: Settings,
+    ambient: Ambient,
+    environ: Mapping[str, str] = os.environ,
+    *,
+    resolve: Resolve | None = None,
+) -> Services:
+    """Open the data directory and wire every part. Raises SettingsError.
+
+    ``resolve`` is asked for the addresses of hosts that clients name.
+    """
     data_dir = prepare_data_dir(settings.data_dir)
     configuration = gateway_build.read_configuration(data_dir)
     keys = KeyFiles(data_dir, ambient)
@@ -203,7 +224,16 @@ async def build_services(settings: Settings, ambient: Ambient, environ: Mapping[
         ambient,
     )
     registration = ClientRegistration(clients, grants, ambient)
-    authentication = ClientAuthentication(clients)
+    fetcher = Fetcher(settings.origin, loopback=settings.cimd_loopback, resolve=resolve)
+    client_documents = RemoteDocuments(
+        client_metadata_document.read, fetcher, FetchedDocumentStore(database, "client"), ambient
+    )
+    client_keys = RemoteDocuments(
+        jwks.read_published, fetcher, FetchedDocumentStore(database, "keys"), ambient, stale_ttl=STALE_TTL
+    )
+    audiences = frozenset(name for one in both for name in (one.identifier, one.url(one.token_path)))
+    known_clients = Clients(clients, client_documents, ambient)
+    authentication = ClientAuthentication(known_clients, ClientAssertions(client_keys, used_once, audiences, ambient))
     refresh_ttl = settings.refresh_token_expiry
     setup = Setup(users, passwords, seal("setup", CODE_TTL), ambient)
     admission = Admission(users, setup, settings.allowed_users, settings.auto_create_users, ambient)
@@ -221,7 +251,7 @@ async def build_services(settings: Settings, ambient: Ambient, environ: Mapping[
         access_tokens=access_tokens,
         registration=registration,
         authorization=Authorization(
-            clients, grants, sessions, resources, seal("request", REQUEST_TTL), settings.code_expiry, ambient
+            known_clients, grants, sessions, resources, seal("request", REQUEST_TTL), settings.code_expiry, ambient
         ),
         token_endpoint=TokenEndpoint(
             authentication,
@@ -263,6 +293,9 @@ async def build_services(settings: Settings, ambient: Ambient, environ: Mapping[
         ),
         passwords=passwords,
         http=http,
+        client_documents=client_documents,
+        client_keys=client_keys,
+        fetcher=fetcher,
     )
 
 

@@ -84,6 +84,16 @@ class TooManyRequests(OAuthError):
         return {"Retry-After": str(self.retry_after)}
 
 
+class TemporarilyUnavailable(OAuthError):
+    """What is needed to answer cannot be had now; nothing is wrong with what the client holds."""
+
+    error = "temporarily_unavailable"
+    status = 503
+
+    def headers(self) -> dict[str, str]:
+        return {"Retry-After": "30"}
+
+
 class InvalidRedirectURI(OAuthError):
     """RFC 7591 §3.2.2."""
 
@@ -127,6 +137,14 @@ class PageError(MCPAuthError):
     def __init__(self, status: int, title: str, hint: str, error: str = "invalid_request") -> None:
         super().__init__(title)
         self.status, self.title, self.hint, self.error = status, title, hint, error
+
+
+class DocumentError(MCPAuthError):
+    """What a client publishes of itself cannot be had, or is no good; ``reason`` is about "it", for a person."""
+
+    def __init__(self, reason: str, status: int = 400) -> None:
+        super().__init__(reason)
+        self.reason, self.status = reason, status
 
 
 class SignInRefused(MCPAuthError):

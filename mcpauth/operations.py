@@ -13,7 +13,9 @@ from .identity.password import Passwords
 from .models.records import Role, User
 from .oauth.admission import Admission
 from .oauth.authorization import display_name
-from .oauth.client_registration import ClientRegistration, read_metadata
+from .oauth.client_id_url import is_url
+from .oauth.client_metadata import read_metadata
+from .oauth.client_registration import ClientRegistration
 from .oauth.setup import name_problem
 from .oauth.ways_in import NAMES, WaysIn
 from .store.clients import ClientStore
@@ -205,8 +207,12 @@ class Operations:
             {
                 "client_id": one.client_id,
                 "name": display_name(one),
-                "kind": "public" if one.secret_hash is None else "confidential",
-                "registered": "by the owner" if one.preregistered else "by itself",
+                "kind": "public" if "none" in one.metadata.auth_methods else "confidential",
+                "registered": "by the owner"
+                if one.preregistered
+                else "by its document"
+                if is_url(one.client_id)
+                else "by itself",
                 "redirect_uris": list(one.metadata.redirect_uris),
                 "sessions": live.count(one.client_id),
                 "created_at": iso(one.created_at),

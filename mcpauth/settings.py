@@ -16,7 +16,6 @@ PREFIXES = ("MCP_OAUTH_", "OAUTH_")  # the first one that is set wins
 
 # Names that the manual keeps for later: refused as such, never ignored.
 NOT_BUILT_YET = {
-    "CIMD_LOOPBACK",
     "GITHUB_ALLOWED_ORGS",
     "GOOGLE_CLIENT_ID",
     "GOOGLE_CLIENT_SECRET",
@@ -146,6 +145,9 @@ class Settings(BaseModel):
     same_site_policy: Literal["lax"] = Field("lax", description="Only lax works with sign-in providers.")
     trusted_proxies: CommaSeparated = Field(
         ("127.0.0.0/8", "::1"), description="Addresses and networks whose X-Forwarded-* headers count."
+    )
+    cimd_loopback: bool = Field(
+        False, description="Fetch clients' documents from this computer instead of the internet; for tests."
     )
     allowed_origins: CommaSeparated = Field((), description="More browser origins that may call /mcp.")
     log_format: Literal["console", "json"] | None = Field(None, description="console on a terminal, else json.")
@@ -301,6 +303,8 @@ def _check_together(settings: Settings, environ: Mapping[str, str]) -> None:
     if not settings.origin.startswith("https:") and not settings.loopback:
         name = "public_url" if settings.public_url else "redirect_uri"
         refuse(name, "must be https: only a loopback address may be plain http")
+    if settings.cimd_loopback and not settings.loopback:
+        refuse("cimd_loopback", "is for tests: only with a public URL that is a loopback address")
     if settings.redirect_uri and origin_of(settings.redirect_uri) != settings.origin:
         refuse("redirect_uri", "must be at the origin that MCP_OAUTH_PUBLIC_URL names")
     if settings.cookies_are_secure and settings.origin.startswith("http:"):

@@ -60,6 +60,7 @@ def test_without_any_variable_there_are_the_defaults_of_the_manual() -> None:
         "secure_cookies": None,
         "same_site_policy": "lax",
         "trusted_proxies": ("127.0.0.0/8", "::1"),
+        "cimd_loopback": False,
         "allowed_origins": (),
         "log_format": None,
         "log_level": "info",
@@ -194,6 +195,13 @@ def test_authorization_is_switched_off_on_a_unix_socket_only() -> None:
     assert "MCP_OAUTH_UNIX_SOCKET" in refusal({"MCP_OAUTH_ENABLED": "false", "MCP_OAUTH_HOST": "127.0.0.1"})
     settings = read(ENABLED="false", UNIX_SOCKET="/run/mcpauth.sock")
     assert (settings.enabled, settings.unix_socket) == (False, Path("/run/mcpauth.sock"))
+
+
+def test_documents_come_from_this_computer_only_while_nobody_else_is_served() -> None:
+    said = refusal({"MCP_OAUTH_PUBLIC_URL": "https://host.example.ts.net", "MCP_OAUTH_CIMD_LOOPBACK": "true"})
+    assert said.startswith("MCP_OAUTH_CIMD_LOOPBACK: ")
+    assert read(CIMD_LOOPBACK="true").cimd_loopback
+    assert read(CIMD_LOOPBACK="true", PUBLIC_URL="http://127.0.0.1:9").cimd_loopback
 
 
 def test_a_signing_secret_has_32_bytes() -> None:

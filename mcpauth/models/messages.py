@@ -4,6 +4,11 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+# "none" first: some clients take the first one.
+AUTH_METHODS = ["none", "client_secret_post", "client_secret_basic", "private_key_jwt"]
+# Of client assertions (RFC 7523).
+SIGNING_ALGORITHMS = ["RS256", "ES256", "EdDSA"]
+
 
 class Message(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -35,10 +40,12 @@ class TokenRequest(Message):
 
 
 class ClientCredentials(Message):
-    """What a client shows of itself at the token, revocation and introspection endpoints (RFC 6749 §2.3)."""
+    """What a client shows of itself at the token endpoint and its neighbours (RFC 6749 §2.3, RFC 7521 §4.2)."""
 
     client_id: str = ""
     client_secret: str = ""
+    client_assertion_type: str = ""
+    client_assertion: str = ""
 
 
 class RevocationRequest(Message):
@@ -89,15 +96,15 @@ class ServerMetadata(Message):
     response_types_supported: list[str] = ["code"]
     response_modes_supported: list[str] = ["query"]
     grant_types_supported: list[str] = ["authorization_code", "refresh_token"]
-    token_endpoint_auth_methods_supported: list[str] = ["none", "client_secret_post", "client_secret_basic"]
-    revocation_endpoint_auth_methods_supported: list[str] = [
-        "none",
-        "client_secret_post",
-        "client_secret_basic",
-    ]
-    introspection_endpoint_auth_methods_supported: list[str] = ["client_secret_post", "client_secret_basic"]
+    token_endpoint_auth_methods_supported: list[str] = AUTH_METHODS
+    token_endpoint_auth_signing_alg_values_supported: list[str] = SIGNING_ALGORITHMS
+    revocation_endpoint_auth_methods_supported: list[str] = AUTH_METHODS
+    revocation_endpoint_auth_signing_alg_values_supported: list[str] = SIGNING_ALGORITHMS
+    introspection_endpoint_auth_methods_supported: list[str] = AUTH_METHODS[1:]
+    introspection_endpoint_auth_signing_alg_values_supported: list[str] = SIGNING_ALGORITHMS
     code_challenge_methods_supported: list[str] = ["S256"]
     authorization_response_iss_parameter_supported: bool = True
+    client_id_metadata_document_supported: bool = True
     service_documentation: str
 
 

@@ -1,12 +1,12 @@
 """The rows of the store, as frozen records. ``_at`` is epoch seconds, ``_hash`` a fingerprint."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 Role = Literal["owner", "member", "pending"]
-AuthMethod = Literal["none", "client_secret_post", "client_secret_basic"]
+AuthMethod = Literal["none", "client_secret_post", "client_secret_basic", "private_key_jwt"]
 
 
 class Record(BaseModel):
@@ -32,13 +32,17 @@ class Identity(Record):
 
 
 class ClientMetadata(Record):
-    """What a client registered (RFC 7591 §2), as it is echoed."""
+    """What a client registered (RFC 7591 §2), as it is echoed, or published of itself."""
 
     client_name: str | None = None
     redirect_uris: tuple[str, ...]
     grant_types: tuple[str, ...] = ("authorization_code", "refresh_token")
     response_types: tuple[str, ...] = ("code",)
     token_endpoint_auth_method: AuthMethod = "client_secret_basic"
+    token_endpoint_auth_methods_supported: tuple[AuthMethod, ...] | None = None
+    token_endpoint_auth_signing_alg: str | None = None
+    jwks: dict[str, Any] | None = None
+    jwks_uri: str | None = None
     scope: str | None = None
     client_uri: str | None = None
     logo_uri: str | None = None
@@ -48,6 +52,11 @@ class ClientMetadata(Record):
     software_id: str | None = None
     software_version: str | None = None
     application_type: Literal["web", "native"] | None = None
+
+    @property
+    def auth_methods(self) -> tuple[AuthMethod, ...]:
+        """How it may prove itself: any of a list, where it published one beside the one method."""
+        return self.token_endpoint_auth_methods_supported or (self.token_endpoint_auth_method,)
 
 
 class Client(Record):
@@ -66,7 +75,10 @@ class Client(Record):
 
 
 class Grant(Record):
-    """What a user allowed one client. ``servers``: see models.principal.Principal."""
+    """What a user allowed one client. ``servers``: see models.principal.Principal.
+
+    ``asserted``: the client proved itself with a key once, and nothing weaker is taken for this grant since.
+    """
 
     grant_id: str
     user_id: str
@@ -78,6 +90,7 @@ class Grant(Record):
     created_at: int
     ended_at: int | None = None
     end_reason: str | None = None
+    asserted: bool = False
 
 
 class AuthorizationCode(Record):

@@ -8,13 +8,21 @@ from pydantic import BaseModel, ConfigDict
 
 from .. import log
 from ..ambient import Ambient, fingerprint
-from ..errors import AccessDenied, InvalidRequest, InvalidTarget, OAuthError, PageError, UnsupportedResponseType
+from ..errors import (
+    AccessDenied,
+    DocumentError,
+    InvalidRequest,
+    InvalidTarget,
+    OAuthError,
+    PageError,
+    UnsupportedResponseType,
+)
 from ..models.messages import AuthorizationParams
 from ..models.records import AuthorizationCode, Client, Grant, User
-from ..store.clients import ClientStore
 from ..store.grants import GrantStore
 from ..store.sessions import SessionStore
-from . import hosted_callbacks, pkce, redirect_uri, scope
+from . import client_id_url, hosted_callbacks, pkce, redirect_uri, scope
+from .clients import Clients
 from .issuer import Issuer
 from .resource import Resources
 from .seal import Seal
@@ -55,13 +63,17 @@ class RedirectedError(Exception):
 
 
 class ConsentQuestion(BaseModel):
-    """What the consent page asks. ``before`` is what this person allowed this client last, for the same resource."""
+    """What the consent page asks. ``before`` is what this person allowed this client last, for the same resource.
+
+    ``client_host`` is the host that publishes what the client is; None for one that registered.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     request: AuthorizationRequest
     client: Client
     client_name: str
+    client_host: str | None
     before: Grant | None
     signs_out: str | None
     scope_note: str | None
@@ -93,7 +105,7 @@ def _answered() -> PageError:
 class Authorization:
     def __init__(
         self,
-        clients: ClientStore,
+        clients: Clients,
         grants: GrantStore,
         sessions: SessionStore,
         resources: Resources,
@@ -104,8 +116,8 @@ class Authorization:
         self._clients, self._grants, self._sessions = clients, grants, sessions
         self._resources, self._seal, self._code_ttl, self._ambient = resources, seal, code_ttl, ambient
 
-    async def begin(self, issuer: Issuer, query: Mapping[str, Sequence[str]], *, signed_in: bool) -> str:
-        """Check the request and seal it. Nothing is stored, so it may come twice.
+    async def begin(self, issuer: Issuer, query: Mapping[str, Sequence[str]], *, signed_in: bool, party: str) -> str:
+        """Check the request and seal it. Nothing of it is stored, so it may come twice.
 
         Raises PageError until client and redirect URI are known to belong together. After that an error goes
         to the client (RedirectedError) where the address is trusted, so that a stranger cannot register a
@@ -117,7 +129,7 @@ class Authorization:
         for name in ("client_id", "redirect_uri"):
             if len(query.get(name, ())) > 1:
                 raise PageError(400, "This link is broken", f"It names {name} more than once.")
-        client = await self._clients.find(params.client_id) if params.client_id else None
+        client = await self._find(params.client_id, party) if params.client_id else None
         if client is None:
             raise PageError(
                 400,
@@ -141,6 +153,14 @@ class Authorization:
             state = params.state if len(query.get("state", ())) <= 1 else None
             location = _redirect(uri, error.body(), state, issuer.identifier)
             raise RedirectedError(error, location) from None
+
+    async def _find(self, client_id: str, party: str | None = None) -> Client | None:
+        try:
+            return await self._clients.find(client_id, party)
+        except DocumentError as error:
+            code = "invalid_client" if error.status < 429 else "temporarily_unavailable"
+            hint = f"Its client_id is the address of a document about it, and there is a problem: {error.reason}."
+            raise PageError(error.status, "This program cannot be identified", hint, code) from None
 
     @staticmethod
     def _redirect_uri(client: Client, given: str) -> str:
@@ -216,6 +236,7 @@ class Authorization:
             request=request,
             client=client,
             client_name=display_name(client),
+            client_host=client_id_url.host(client.client_id) if client_id_url.is_url(client.client_id) else None,
             before=next((one for one in connected if one.ended_at is None and one.resource == request.resource), None),
             signs_out=await self._surplus(user),
             scope_note="It did not ask for mcp, which everything here needs, so mcp was added."
@@ -227,7 +248,7 @@ class Authorization:
         live = self._sessions.surplus_for(user.user_id, self._ambient.now())
         if live is None or live.grant is None:
             return None
-        client = await self._clients.find(live.grant.client_id)
+        client = await self._clients.find_approved(live.grant.client_id)
         return display_name(client) if client else None
 
     async def approve(self, sealed: str, user: User, servers: Mapping[str, frozenset[str] | None] | None) -> str:
@@ -257,7 +278,9 @@ class Authorization:
             expires_at=now + self._code_ttl,
             redeemed_at=None,
         )
-        if not await self._grants.approve(grant, issued, fingerprint(request.request_id), now + self._seal.ttl):
+        described = client if client_id_url.is_url(client.client_id) else None
+        once_hash, once_until = fingerprint(request.request_id), now + self._seal.ttl
+        if not await self._grants.approve(grant, issued, once_hash, once_until, described):
             raise _answered()
         about = log.fields(client_id=client.client_id, grant_id=grant.grant_id, user_id=user.user_id)
         logger.info("consent_approved", extra=about)
@@ -280,7 +303,7 @@ class Authorization:
 
     async def _client(self, request: AuthorizationRequest) -> Client:
         """The client, still there and with that redirect URI: either may have changed since."""
-        client = await self._clients.find(request.client_id)
+        client = await self._find(request.client_id)
         if client is None or not redirect_uri.is_registered(request.redirect_uri, client.metadata.redirect_uris):
             raise _stale()
         return client

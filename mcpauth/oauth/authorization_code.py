@@ -12,6 +12,7 @@ from ..store.grants import GrantStore
 from ..store.refresh_tokens import NewToken
 from . import pkce
 from .access_token import AccessTokens
+from .client_authentication import Caller
 from .issuer import Issuer
 from .resource import Resources
 
@@ -33,7 +34,8 @@ class AuthorizationCodeGrant:
         self._codes, self._grants, self._access_tokens = codes, grants, access_tokens
         self._resources, self._refresh_ttl, self._ambient = resources, refresh_ttl, ambient
 
-    async def exchange(self, issuer: Issuer, client: Client, request: TokenRequest) -> TokenResponse:
+    async def exchange(self, issuer: Issuer, caller: Caller, request: TokenRequest) -> TokenResponse:
+        client = caller.client
         if not (request.code and request.code_verifier):
             raise InvalidRequest("code and code_verifier are required")
         code = await self._codes.find(fingerprint(request.code))
@@ -48,6 +50,7 @@ class AuthorizationCodeGrant:
             code.code_hash,
             NewToken(fingerprint(refresh_token), code.grant_id, 0, now, now + self._refresh_ttl),
             self._session(code, now),
+            asserted=caller.asserted,
         )
         about = log.fields(client_id=client.client_id, grant_id=code.grant_id)
         if redeemed is None:

@@ -1,26 +1,40 @@
-"""Who a client is at the token endpoint: none, basic or post (RFC 6749 §2.3)."""
+"""Who a client is at the token endpoint: none, basic, post (RFC 6749 §2.3) or an assertion (RFC 7523)."""
 
 import base64
 import binascii
 import hmac
+from typing import NamedTuple
 from urllib.parse import unquote_plus
 
 from ..ambient import fingerprint
 from ..errors import InvalidClient, InvalidRequest
 from ..models.messages import ClientCredentials
 from ..models.records import Client
-from ..store.clients import ClientStore
+from .client_assertion import Assertion, ClientAssertions
+from .clients import Clients
+
+UNPROVEN = "this access was given to a client with a client_assertion: nothing weaker is taken for it"
+
+
+class Caller(NamedTuple):
+    """A client at one of our endpoints; ``asserted``: it has proven itself with a key of its own."""
+
+    client: Client
+    asserted: bool
 
 
 class ClientAuthentication:
-    def __init__(self, clients: ClientStore) -> None:
-        self._clients = clients
+    def __init__(self, clients: Clients, assertions: ClientAssertions) -> None:
+        self._clients, self._assertions = clients, assertions
 
-    async def authenticate(self, authorization: str | None, body: ClientCredentials) -> Client:
-        """The client that ``authorization`` (the header) or ``body`` prove. Raises InvalidClient.
+    async def authenticate(self, authorization: str | None, body: ClientCredentials) -> Caller:
+        """The client that ``authorization`` (the header) or ``body`` prove.
 
-        A client with a secret may send it either way, whichever way it registered: several do.
+        Raises InvalidClient, and TemporarilyUnavailable. A client with a secret may send it either way, whichever
+        way it registered: several do.
         """
+        if body.client_assertion or body.client_assertion_type:
+            return await self._by_assertion(authorization, body)
         # RFC 6749 §2.3.1 wants the two values form-encoded; many clients send them as they are.
         offers = [(body.client_id, body.client_secret)]
         if authorization is not None and authorization[:6].lower() == "basic ":
@@ -33,10 +47,25 @@ class ClientAuthentication:
         if not offers[0][0]:
             raise InvalidClient("client_id is missing")
         for client_id, secret in offers:
-            client = await self._clients.find(client_id)
+            client = await self._clients.find_approved(client_id)
             if client is not None and _proves(client, secret):
-                return client
-        raise InvalidClient("unknown client, or a wrong or missing client_secret")
+                return Caller(client, asserted=False)
+        raise InvalidClient("unknown client, or a wrong or missing client_secret or client_assertion")
+
+    async def _by_assertion(self, authorization: str | None, body: ClientCredentials) -> Caller:
+        if body.client_secret or authorization is not None:
+            raise InvalidRequest("the client must authenticate in one way only")
+        assertion = Assertion(body.client_assertion, body.client_assertion_type)
+        if body.client_id and body.client_id != assertion.client_id:
+            raise InvalidRequest("client_id differs from the client_assertion")
+        client = await self._clients.find_approved(assertion.client_id)
+        if client is None or client.used_at is None:
+            # It holds nothing yet, so there is nothing to fetch its keys for.
+            raise InvalidClient("unknown client, or nobody has approved it")
+        if "private_key_jwt" not in client.metadata.auth_methods:
+            raise InvalidClient("this client does not authenticate with private_key_jwt")
+        await self._assertions.verify(assertion, client)
+        return Caller(client, asserted=True)
 
 
 def _basic(authorization: str) -> tuple[str, str]:
@@ -53,5 +82,5 @@ def _basic(authorization: str) -> tuple[str, str]:
 def _proves(client: Client, secret: str) -> bool:
     if client.secret_hash is None:
         # A public client has nothing to prove; PKCE binds its codes to it.
-        return True
+        return "none" in client.metadata.auth_methods
     return bool(secret) and hmac.compare_digest(fingerprint(secret), client.secret_hash)

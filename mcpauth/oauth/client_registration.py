@@ -7,12 +7,12 @@ from typing import Any
 
 from .. import log
 from ..ambient import Ambient, fingerprint
-from ..errors import InvalidClientMetadata, InvalidRedirectURI, InvalidRequest, InvalidToken, TooManyRequests
+from ..errors import InvalidRequest, InvalidToken, TooManyRequests
 from ..models.messages import Registration
 from ..models.records import Client, ClientMetadata
 from ..store.clients import ClientStore
 from ..store.grants import GrantStore
-from . import redirect_uri
+from .client_metadata import read_metadata
 from .issuer import Issuer
 from .rate_limit import RateLimit
 
@@ -20,72 +20,6 @@ logger = logging.getLogger(__name__)
 
 MOST_UNUSED = 10_000
 MOST_AN_HOUR = 20
-MOST_REDIRECT_URIS = 20
-GRANT_TYPES = ("authorization_code", "refresh_token")
-AUTH_METHODS = ("client_secret_basic", "client_secret_post", "none")
-TEXTS = {"client_name": 200, "scope": 2000, "software_id": 200, "software_version": 200}
-URLS = ("client_uri", "logo_uri", "tos_uri", "policy_uri")
-
-
-def read_metadata(given: Mapping[str, Any]) -> ClientMetadata:
-    """What of ``given`` can be registered: unknown members are ignored, empty ones are as good as absent.
-
-    Raises InvalidRedirectURI and InvalidClientMetadata, which name the member and the position, not the value.
-    """
-    given = {name: value for name, value in given.items() if value not in (None, "", [])}
-    values: dict[str, Any] = {"redirect_uris": _redirect_uris(given.get("redirect_uris"))}
-    for name, longest in TEXTS.items():
-        if name in given:
-            values[name] = _text(name, given[name], longest)
-    for name in URLS:
-        if name in given:
-            values[name] = _text(name, given[name], 2000)
-            if not values[name].startswith(("https://", "http://")):
-                raise InvalidClientMetadata(f"{name} must be an http or https URL")
-    if "contacts" in given:
-        values["contacts"] = _texts("contacts", given["contacts"])
-    if "grant_types" in given:
-        asked = _texts("grant_types", given["grant_types"])
-        values["grant_types"] = tuple(one for one in asked if one in GRANT_TYPES)
-        if "authorization_code" not in values["grant_types"]:
-            raise InvalidClientMetadata("grant_types must include authorization_code")
-    if "response_types" in given:
-        if "code" not in _texts("response_types", given["response_types"]):
-            raise InvalidClientMetadata("response_types must include code")
-        values["response_types"] = ("code",)
-    if "token_endpoint_auth_method" in given:
-        if given["token_endpoint_auth_method"] not in AUTH_METHODS:
-            raise InvalidClientMetadata(f"token_endpoint_auth_method must be one of {', '.join(AUTH_METHODS)}")
-        values["token_endpoint_auth_method"] = given["token_endpoint_auth_method"]
-    if given.get("application_type") in ("web", "native"):
-        values["application_type"] = given["application_type"]
-    return ClientMetadata(**values)
-
-
-def _redirect_uris(given: Any) -> tuple[str, ...]:
-    if not isinstance(given, list) or not given:
-        raise InvalidRedirectURI("redirect_uris is required: a list of at least one URI")
-    if len(given) > MOST_REDIRECT_URIS:
-        raise InvalidRedirectURI(f"redirect_uris has more than {MOST_REDIRECT_URIS} entries")
-    for position, uri in enumerate(given):
-        reason = redirect_uri.problem(uri) if isinstance(uri, str) else "is not a string"
-        if reason is not None:
-            raise InvalidRedirectURI(f"redirect_uris[{position}] {reason}")
-    return tuple(given)
-
-
-def _text(name: str, given: Any, longest: int) -> str:
-    if not isinstance(given, str) or not given.isprintable():
-        raise InvalidClientMetadata(f"{name} must be a string of printable characters")
-    if len(given) > longest:
-        raise InvalidClientMetadata(f"{name} is longer than {longest} characters")
-    return given
-
-
-def _texts(name: str, given: Any) -> tuple[str, ...]:
-    if not isinstance(given, list) or len(given) > 20:
-        raise InvalidClientMetadata(f"{name} must be a list of at most 20 strings")
-    return tuple(_text(f"{name}[{position}]", one, 200) for position, one in enumerate(given))
 
 
 class ClientRegistration:
@@ -138,7 +72,7 @@ class ClientRegistration:
         metadata = read_metadata(given)
         secret = None
         secret_hash = client.secret_hash
-        if metadata.token_endpoint_auth_method == "none":
+        if not _has_secret(metadata):
             secret_hash = None
         elif secret_hash is None:
             secret = self._secret_for(metadata)
@@ -169,7 +103,7 @@ class ClientRegistration:
         return client
 
     def _secret_for(self, metadata: ClientMetadata) -> str | None:
-        return None if metadata.token_endpoint_auth_method == "none" else self._ambient.hex_secret()
+        return self._ambient.hex_secret() if _has_secret(metadata) else None
 
     @staticmethod
     def _answer(issuer: Issuer, client: Client, secret: str | None, token: str | None) -> Registration:
@@ -182,3 +116,7 @@ class ClientRegistration:
             registration_client_uri=f"{issuer.url(issuer.registration_path)}/{client.client_id}",
             metadata=client.metadata.model_dump(mode="json", exclude_none=True),
         )
+
+
+def _has_secret(metadata: ClientMetadata) -> bool:
+    return metadata.token_endpoint_auth_method.startswith("client_secret_")

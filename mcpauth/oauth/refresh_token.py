@@ -7,12 +7,13 @@ import logging
 
 from .. import log
 from ..ambient import Ambient, fingerprint
-from ..errors import InvalidGrant, InvalidRequest, InvalidTarget
+from ..errors import InvalidClient, InvalidGrant, InvalidRequest, InvalidTarget
 from ..models.messages import TokenRequest, TokenResponse
 from ..models.records import Client
 from ..store.refresh_tokens import RefreshTokenStore, Refused, Rotation
 from . import scope
 from .access_token import AccessTokens
+from .client_authentication import UNPROVEN, Caller
 from .issuer import Issuer
 from .resource import Resources
 
@@ -49,7 +50,8 @@ class RefreshTokenGrant:
         digest = hmac.digest(self._key, token.encode(), hashlib.sha256)
         return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
-    async def exchange(self, issuer: Issuer, client: Client, request: TokenRequest) -> TokenResponse:
+    async def exchange(self, issuer: Issuer, caller: Caller, request: TokenRequest) -> TokenResponse:
+        client = caller.client
         if not request.refresh_token:
             raise InvalidRequest("refresh_token is missing")
         token_hash = fingerprint(request.refresh_token)
@@ -67,12 +69,15 @@ class RefreshTokenGrant:
                 access_expires_at=now + self._access_tokens.ttl,
                 grace=GRACE,
                 session_id=self._ambient.identifier(),
+                asserted=caller.asserted,
             )
         )
         if isinstance(outcome, Refused):
             level = logging.WARNING if outcome.reason == "reused" else logging.INFO
             about = log.fields(client_id=client.client_id, reason=outcome.reason)
             logger.log(level, "refresh_refused", extra=about)
+            if outcome.reason == "unproven":
+                raise InvalidClient(UNPROVEN)
             raise InvalidGrant(REASONS[outcome.reason])
         grant, session_id = outcome.grant, outcome.session.session_id
         granted = scope.narrow(request.scope, grant.scope, self._resources.backends())

@@ -6,12 +6,12 @@ from .. import log
 from ..ambient import Ambient, fingerprint
 from ..errors import InvalidClient, InvalidRequest
 from ..models.messages import ClientCredentials, Introspection, RevocationRequest
-from ..models.records import Client
+from ..models.records import Client, Grant
 from ..store.grants import GrantStore
 from ..store.refresh_tokens import RefreshTokenStore
 from ..store.sessions import SessionStore
 from .access_token import AccessTokens
-from .client_authentication import ClientAuthentication
+from .client_authentication import UNPROVEN, ClientAuthentication
 from .refresh_token import GRACE
 
 logger = logging.getLogger(__name__)
@@ -39,34 +39,36 @@ class Revocation:
 
         A token that is unknown, or another client's, changes nothing and looks the same (§2.2).
         """
-        client = await self._authentication.authenticate(authorization, credentials)
+        client, asserted = await self._authentication.authenticate(authorization, credentials)
         if not request.token:
             raise InvalidRequest("token is missing")
-        grant_id = await self._grant_of(request.token, client)
-        if grant_id is not None:
-            await self._grants.end(self._ambient.now(), "revoked_by_client", grant_id=grant_id)
-            logger.info("grant_revoked", extra=log.fields(client_id=client.client_id, grant_id=grant_id))
+        grant = await self._grant_of(request.token, client)
+        if grant is not None:
+            if grant.asserted and not asserted:
+                raise InvalidClient(UNPROVEN)
+            await self._grants.end(self._ambient.now(), "revoked_by_client", grant_id=grant.grant_id)
+            logger.info("grant_revoked", extra=log.fields(client_id=client.client_id, grant_id=grant.grant_id))
 
-    async def _grant_of(self, token: str, client: Client) -> str | None:
+    async def _grant_of(self, token: str, client: Client) -> Grant | None:
         found = await self._refresh_tokens.find_grant(fingerprint(token))
         if found is not None:
-            return found.grant.grant_id if found.grant.client_id == client.client_id else None
+            return found.grant if found.grant.client_id == client.client_id else None
         claims = self._access_tokens.read(token)
         if claims is None or claims.client_id != client.client_id:
             return None
         live = self._sessions.find(claims.sid, self._ambient.instant())
-        return None if live is None or live.grant is None else live.grant.grant_id
+        return None if live is None else live.grant
 
     async def introspect(
         self, authorization: str | None, credentials: ClientCredentials, request: RevocationRequest
     ) -> Introspection:
         """What a live token of the asking client says (RFC 7662 §2); nothing of any other.
 
-        Raises InvalidClient for a client without a secret: anybody could ask in its name.
+        Raises InvalidClient for a client that proves nothing: anybody could ask in its name.
         """
-        client = await self._authentication.authenticate(authorization, credentials)
-        if client.secret_hash is None:
-            raise InvalidClient("introspection needs a client with a secret")
+        client, asserted = await self._authentication.authenticate(authorization, credentials)
+        if client.secret_hash is None and not asserted:
+            raise InvalidClient("introspection needs a client with a secret or a key")
         if not request.token:
             raise InvalidRequest("token is missing")
         claims = self._access_tokens.inspect(request.token)

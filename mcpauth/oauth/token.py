@@ -4,15 +4,14 @@ from typing import Protocol
 
 from ..errors import InvalidRequest, UnsupportedGrantType
 from ..models.messages import ClientCredentials, TokenRequest, TokenResponse
-from ..models.records import Client
-from .client_authentication import ClientAuthentication
+from .client_authentication import Caller, ClientAuthentication
 from .issuer import Issuer
 
 
 class GrantType(Protocol):
     grant_type: str
 
-    async def exchange(self, issuer: Issuer, client: Client, request: TokenRequest) -> TokenResponse: ...
+    async def exchange(self, issuer: Issuer, caller: Caller, request: TokenRequest) -> TokenResponse: ...
 
 
 class TokenEndpoint:
@@ -25,10 +24,10 @@ class TokenEndpoint:
     async def exchange(
         self, issuer: Issuer, authorization: str | None, credentials: ClientCredentials, request: TokenRequest
     ) -> TokenResponse:
-        client = await self._authentication.authenticate(authorization, credentials)
+        caller = await self._authentication.authenticate(authorization, credentials)
         if not request.grant_type:
             raise InvalidRequest("grant_type is missing")
         grant_type = self._grant_types.get(request.grant_type)
         if grant_type is None:
             raise UnsupportedGrantType("grant_type must be authorization_code or refresh_token")
-        return await grant_type.exchange(issuer, client, request)
+        return await grant_type.exchange(issuer, caller, request)

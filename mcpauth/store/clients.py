@@ -23,6 +23,11 @@ DROP_OLDEST_UNUSED = """
                           limit -1 offset :keep)
 """
 
+DESCRIBE = f"""
+    {INSERT.strip()}
+    on conflict (client_id) do update set client_name = excluded.client_name, metadata = excluded.metadata
+"""
+
 UPDATE = """
     update clients
        set client_name = :client_name, metadata = :metadata, secret_hash = :secret_hash
@@ -43,6 +48,11 @@ def values_of(client: Client) -> dict[str, Any]:
         "client_name": client.name,
         "metadata": json.dumps(client.metadata.model_dump(mode="json", exclude_none=True)),
     }
+
+
+def describe(connection: sqlite3.Connection, client: Client) -> None:
+    """What a client that never registered published of itself, when it was approved. Part of a transaction."""
+    connection.execute(DESCRIBE, values_of(client))
 
 
 class ClientStore:

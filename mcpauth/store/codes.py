@@ -38,10 +38,12 @@ class CodeStore:
         row = await self._database.fetch_one(FIND, {"code_hash": code_hash})
         return AuthorizationCode(**dict(row)) if row else None
 
-    async def redeem(self, code_hash: str, token: refresh_tokens.NewToken, session: Session) -> Redeemed | None:
+    async def redeem(
+        self, code_hash: str, token: refresh_tokens.NewToken, session: Session, *, asserted: bool = False
+    ) -> Redeemed | None:
         """Mark the code as used, store the first refresh token and open the session, all or nothing.
 
-        None for every caller but one, ever.
+        ``asserted``: see models.records.Grant. None for every caller but one, ever.
         """
 
         def redeem(connection: sqlite3.Connection) -> Redeemed | None:
@@ -49,6 +51,8 @@ class CodeStore:
             row = connection.execute(REDEEM, {"code_hash": code_hash, "now": now}).fetchone()
             if row is None:
                 return None
+            if asserted:
+                grants.mark_asserted(connection, row[0])
             found = connection.execute("select * from grants where grant_id = ?", (row[0],)).fetchone()
             refresh_tokens.insert(connection, token)
             opened = open_within_cap(connection, session, self._sessions.limits)

@@ -4,8 +4,8 @@ import json
 import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ..models.records import AuthorizationCode, Grant
-from . import used_once
+from ..models.records import AuthorizationCode, Client, Grant
+from . import clients, used_once
 from .database import Database
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def from_values(values: dict[str, Any]) -> Grant:
 
 
 def values_of(grant: Grant) -> dict[str, Any]:
-    values = grant.model_dump(exclude={"ended_at", "end_reason", "servers"})
+    values = grant.model_dump(exclude={"ended_at", "end_reason", "asserted", "servers"})
     servers = grant.servers
     values["servers"] = (
         None
@@ -90,6 +90,11 @@ def end(
     return Ended(len(ended), tuple(sessions))
 
 
+def mark_asserted(connection: sqlite3.Connection, grant_id: str) -> None:
+    """From now on this grant wants a signed assertion. Part of a transaction."""
+    connection.execute("update grants set asserted = 1 where grant_id = ?", (grant_id,))
+
+
 def notice(connection: sqlite3.Connection, grant_id: str, kind: str, now: int) -> None:
     """Leave a notice for the user of the grant. Part of a transaction."""
     connection.execute(NOTICE, {"grant_id": grant_id, "kind": kind, "now": now})
@@ -99,8 +104,15 @@ class GrantStore:
     def __init__(self, database: Database, sessions: "SessionStore") -> None:
         self._database, self._sessions = database, sessions
 
-    async def approve(self, grant: Grant, code: AuthorizationCode, once_hash: str, once_until: int) -> bool:
-        """Store the grant and its code in one transaction.
+    async def approve(
+        self,
+        grant: Grant,
+        code: AuthorizationCode,
+        once_hash: str,
+        once_until: int,
+        described: Client | None = None,
+    ) -> bool:
+        """Store the grant and its code in one transaction; with ``described``, a client that never registered.
 
         False when ``once_hash`` was used before, or client or user are gone meanwhile; then nothing is stored.
         """
@@ -108,6 +120,8 @@ class GrantStore:
         def approve(connection: sqlite3.Connection) -> bool:
             if not used_once.use(connection, once_hash, once_until):
                 return False
+            if described is not None:
+                clients.describe(connection, described)
             used = connection.execute(
                 "update clients set used_at = :now where client_id = :client_id",
                 {"now": grant.created_at, "client_id": grant.client_id},

@@ -10,7 +10,7 @@ from .sessions import SUPERSEDE, Limits, SessionStore, open_within_cap
 from .sessions import read as read_session
 
 FIND = """
-    select token_hash, grant_id, generation, expires_at, rotated_at, superseded_at, client_id, ended_at
+    select token_hash, grant_id, generation, expires_at, rotated_at, superseded_at, client_id, ended_at, asserted
       from refresh_tokens join grants using (grant_id)
      where token_hash = :token_hash
 """
@@ -45,7 +45,10 @@ class NewToken(NamedTuple):
 
 
 class Rotation(NamedTuple):
-    """What a rotation needs to know. ``session`` is opened when the grant has none that lives."""
+    """What a rotation needs to know. ``session_id`` is opened when the grant has none that lives.
+
+    ``asserted``: see models.records.Grant.
+    """
 
     token_hash: str
     successor_hash: str
@@ -55,6 +58,7 @@ class Rotation(NamedTuple):
     access_expires_at: int
     grace: int
     session_id: str
+    asserted: bool = False
 
 
 class Rotated(NamedTuple):
@@ -65,7 +69,7 @@ class Rotated(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """``reason``: unknown, ended, expired or reused; after ``reused`` the grant has ended."""
+    """``reason``: unknown, unproven, ended, expired or reused; after ``reused`` the grant has ended."""
 
     reason: str
     closed: tuple[str, ...] = ()
@@ -85,6 +89,9 @@ def rotate(connection: sqlite3.Connection, rotation: Rotation, limits: Limits) -
     row = connection.execute(FIND, {"token_hash": rotation.token_hash}).fetchone()
     if row is None or row["client_id"] != rotation.client_id:
         return Refused("unknown")
+    if row["asserted"] and not rotation.asserted:
+        # Before anything else: whoever has only the token can neither use it nor spoil it.
+        return Refused("unproven")
     if row["ended_at"] is not None:
         return Refused("ended")
     grant_id, now = row["grant_id"], rotation.now
@@ -99,6 +106,8 @@ def rotate(connection: sqlite3.Connection, rotation: Rotation, limits: Limits) -
     if connection.execute(ROTATE, rotation._asdict()).rowcount:
         successor = NewToken(rotation.successor_hash, grant_id, generation, now, rotation.expires_at)
         insert(connection, successor)
+    if rotation.asserted and not row["asserted"]:
+        grants.mark_asserted(connection, grant_id)
     # That this one came shows that it arrived: its own predecessor is superseded.
     about = {"grant_id": grant_id, "generation": row["generation"], "now": now}
     connection.execute(SUPERSEDE, about)

@@ -29,6 +29,9 @@ STATEMENTS = (
     """delete from users where rowid in (
         select rowid from users where role = 'pending' and role_set_at <= :now - 30 * 86400 limit :step)""",
     "delete from used_once where rowid in (select rowid from used_once where expires_at <= :now limit :step)",
+    """delete from fetched_documents where rowid in (
+        select rowid from fetched_documents
+         where fetched_at <= :now - iif(kind = 'keys', 7, 90) * 86400 limit :step)""",
     """delete from notices where rowid in (
         select rowid from notices where created_at <= :now - 30 * 86400 limit :step)""",
 )

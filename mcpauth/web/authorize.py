@@ -26,7 +26,8 @@ class AuthorizeHandler(SignInSteps):
             }
         except UnicodeDecodeError:
             raise web.HTTPError(400) from None
-        request = await self._authorization.begin(self._issuer, query, signed_in=self.user is not None)
+        party = self.site.party_of(self.request)
+        request = await self._authorization.begin(self._issuer, query, signed_in=self.user is not None, party=party)
         only = self._ways_in.only_provider
         if self.user is not None:
             self.go("consent", request)

@@ -125,4 +125,6 @@ class ConsentHandler(SignInSteps):
             return "You connected it before.", "connected"
         if question.client.preregistered:
             return "The owner of this server registered it.", "registered"
+        if question.client_host is not None:
+            return f"{question.client_host} publishes its name, and where its answers may go.", "registered"
         return "It registered itself. Nobody has checked the name that it gives.", "new"

@@ -26,7 +26,8 @@ NO_DOCUMENTS = [
 @pytest.mark.parametrize("path", SERVER_DOCUMENTS)
 async def test_each_issuer_describes_itself_and_nothing_that_is_not_there(client, path):
     endpoints = SERVER_DOCUMENTS[path]
-    methods = ["none", "client_secret_post", "client_secret_basic"]
+    methods = ["none", "client_secret_post", "client_secret_basic", "private_key_jwt"]
+    algorithms = ["RS256", "ES256", "EdDSA"]
     assert (await client.fetch(path)).json == {
         "issuer": ORIGIN + endpoints.issuer,
         "authorization_endpoint": ORIGIN + endpoints.authorize,
@@ -40,17 +41,21 @@ async def test_each_issuer_describes_itself_and_nothing_that_is_not_there(client
         "response_modes_supported": ["query"],
         "grant_types_supported": ["authorization_code", "refresh_token"],
         "token_endpoint_auth_methods_supported": methods,
+        "token_endpoint_auth_signing_alg_values_supported": algorithms,
         "revocation_endpoint_auth_methods_supported": methods,
+        "revocation_endpoint_auth_signing_alg_values_supported": algorithms,
         "introspection_endpoint_auth_methods_supported": methods[1:],
+        "introspection_endpoint_auth_signing_alg_values_supported": algorithms,
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": True,
+        "client_id_metadata_document_supported": True,
         "service_documentation": f"{ORIGIN}/",
     }
 
 
 async def test_the_order_of_the_authentication_methods_is_on_the_wire(client):
     body = (await client.fetch(ROOT.metadata)).body
-    assert b'"token_endpoint_auth_methods_supported":["none","client_secret_post","client_secret_basic"]' in body
+    assert b'"token_endpoint_auth_methods_supported":["none","client_secret_post","client_secret_basic",' in body
 
 
 @pytest.mark.parametrize("path", RESOURCE_DOCUMENTS)
