@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -32,14 +33,22 @@ Resolve = Callable[[str], Awaitable[list[str]]]
 class Fetcher:
     """``loopback``: from this computer instead of the internet, plain http too; for tests and development.
 
-    ``resolve`` gives the addresses of a name.
+    ``resolve`` gives the addresses of a name; ``tls`` says whose certificates count, by default the system's.
     """
 
-    def __init__(self, own_origin: str, *, loopback: bool = False, resolve: Resolve | None = None) -> None:
+    def __init__(
+        self,
+        own_origin: str,
+        *,
+        loopback: bool = False,
+        resolve: Resolve | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self._own, self._loopback = URL(own_origin), loopback
         # Not the loop's own threads: a stranger's slow name servers would hold up everybody who uses those.
         self._threads = ThreadPoolExecutor(4, "resolve")
         self._resolve = resolve or self._look_up
+        self._tls = tls or True
         self._running = 0
 
     def close(self) -> None:
@@ -97,7 +106,9 @@ class Fetcher:
 
     async def _get(self, url: URL, addresses: list[str]) -> Fetched:
         # A connection of its own: nothing that was opened for another name is used again.
-        connector = aiohttp.TCPConnector(resolver=_Pinned(addresses), use_dns_cache=False, force_close=True)
+        connector = aiohttp.TCPConnector(
+            resolver=_Pinned(addresses), use_dns_cache=False, force_close=True, ssl=self._tls
+        )
         async with (
             aiohttp.ClientSession(
                 connector=connector,

@@ -26,6 +26,7 @@ class DocumentHost:
         self.status = 200
         self.headers: dict[str, str] = {"Content-Type": "application/json"}
         self.held: asyncio.Event | None = None  # answers wait for it
+        self.asked = asyncio.Event()  # since a test last cleared it
         self.requests: Counter[str] = Counter()
         self.seen: list[dict[str, str]] = []  # the headers of each request
         self.url = ""
@@ -75,6 +76,7 @@ class _Serve(web.RequestHandler):
     async def get(self) -> None:
         host = self._host
         host.requests[self.request.path] += 1
+        host.asked.set()
         host.seen.append(dict(self.request.headers.get_all()))
         if host.held is not None:
             await host.held.wait()

@@ -175,7 +175,7 @@ async def test_redirect_uris_must_be_a_list_of_some(client, at):
 
 
 BAD_METADATA = [
-    ("token_endpoint_auth_method", "private_key_jwt"),
+    ("token_endpoint_auth_method", "tls_client_auth"),
     ("token_endpoint_auth_method", ["none"]),
     ("grant_types", ["client_credentials"]),
     ("grant_types", ["refresh_token"]),
