@@ -17,6 +17,8 @@ STDIN, STDOUT, STDERR = range(3)
 
 # A frame of LIMIT with the ids that were exchanged in it, and some room.
 LINE_LIMIT = LIMIT + 64 * 1024
+# What may wait for a child to read it.
+BACKLOG = 2 * LIMIT
 
 
 class Child(asyncio.SubprocessProtocol):
@@ -82,6 +84,11 @@ class Child(asyncio.SubprocessProtocol):
     def _flush(self) -> None:
         lines, self._lines = self._lines, []
         self._stdin.writelines(lines)
+
+    @property
+    def stuck(self) -> bool:
+        """It has not taken for long what was written: no more should be."""
+        return not self._writable.is_set() and self._stdin.get_write_buffer_size() > BACKLOG
 
     async def drain(self) -> None:
         """Until the child has taken most of what was written."""

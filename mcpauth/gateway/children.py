@@ -56,9 +56,6 @@ class Children:
         self._places: dict[Place, None] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
-    def __len__(self) -> int:
-        return len(self._places)
-
     def place(self, backend: str, user: str | None) -> Place:
         """For one that is to be started; the least recently used that is idle makes room for it.
 
@@ -69,8 +66,13 @@ class Children:
         self._make_room(self._per_backend, f"of {backend}", lambda place: place.backend == backend)
         self._make_room(self._total, "for all servers together", lambda place: True)
         place = Place(self, backend, user)
+        self._places[place] = None
         place.used()
         return place
+
+    def beside(self, backend: str) -> Place:
+        """Beyond all limits, and in nobody's way."""
+        return Place(self, backend, None)
 
     def stop_idle(self, backend: str) -> None:
         now = self._ambient.now()
@@ -83,9 +85,10 @@ class Children:
                 self._stop(place, "it was idle")
 
     def used(self, place: Place) -> None:
-        self._places.pop(place, None)
-        self._places[place] = None
-        place.used_at = self._ambient.now()
+        if place in self._places:
+            del self._places[place]
+            self._places[place] = None
+            place.used_at = self._ambient.now()
 
     def forget(self, place: Place) -> None:
         self._places.pop(place, None)

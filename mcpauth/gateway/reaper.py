@@ -5,10 +5,13 @@ names each process group as it begins and ends; when the pipe closes, those that
 """
 
 import asyncio
+import logging
 import os
 import subprocess
 import sys
 from pathlib import Path
+
+logger = logging.getLogger(__name__)
 
 PROGRAM = Path(__file__).with_name("reaper_process.py")
 
@@ -18,23 +21,18 @@ class Reaper:
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
+        self._groups: set[int] = set()
 
     def watch(self, group: int) -> None:
         if os.name != "posix":
             return
-        if self._process is None:
-            # In a session of its own, so that a Ctrl-C at the terminal does not end it before its time.
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(PROGRAM)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                start_new_session=True,
-                env={},
-            )
-        self._tell(b"+%d\n" % group)
+        self._groups.add(group)
+        if not self._tell(b"+%d\n" % group):
+            self._start()
 
     def forget(self, group: int) -> None:
         """The group is empty: its number may soon be another's."""
+        self._groups.discard(group)
         self._tell(b"-%d\n" % group)
 
     async def close(self) -> None:
@@ -44,10 +42,31 @@ class Reaper:
             process.stdin.close()
             await asyncio.get_running_loop().run_in_executor(None, process.wait)
 
-    def _tell(self, line: bytes) -> None:
-        if self._process is None or self._process.stdin is None:
-            return
+    def _start(self) -> None:
+        """Also when somebody has ended the one that there was: a new one gets to know all that there are."""
         try:
-            os.write(self._process.stdin.fileno(), line)
+            # In a session of its own, so that a Ctrl-C at the terminal does not end it before its time.
+            self._process = subprocess.Popen(
+                [sys.executable, "-I", "-S", str(PROGRAM)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                start_new_session=True,
+                env={},
+            )
         except OSError:
-            self._process = None  # Somebody ended it; the next child brings another.
+            logger.exception("reaper_failed")
+        self._tell(b"".join(b"+%d\n" % group for group in self._groups))
+
+    def _tell(self, lines: bytes) -> bool:
+        """Whether it has been told."""
+        process = self._process
+        if process is None or process.stdin is None:
+            return False
+        try:
+            os.write(process.stdin.fileno(), lines)
+        except OSError:
+            process.stdin.close()
+            process.wait()
+            self._process = None
+            return False
+        return True

@@ -75,14 +75,14 @@ class StdioBackend:
             raise BackendUnavailable(RETIRED)
         if user is not None and self._share in ("user", "all"):
             return Member(listener, user, self._shared.join)
-        # Whoever only asks what it offers has its own pauses.
-        back_off = BackOff(self._ambient) if user is None else self._back_off(user)
-        return await self._start(
-            user,
-            back_off,
-            lambda place: StdioSession(self.name, listener, self._ambient, place, self._sessions.discard),
-            self._idle_stop,
-        )
+
+        def make(place: Place) -> StdioSession:
+            return StdioSession(self.name, listener, self._ambient, place, self._sessions.discard)
+
+        if user is None:
+            # To ask what it offers: that is done one after the other, with pauses, and must not fail for others' sake.
+            return await self._start(self._children.beside(self.name), BackOff(self._ambient), make)
+        return await self._start_for(user, make, self._idle_stop)
 
     async def join(self, caller: Caller) -> ModernChild:
         return await self._modern.join(caller)
@@ -122,17 +122,15 @@ class StdioBackend:
             child.on_changed(self._changed)
             return child
 
-        return await self._start(user, self._back_off(user), make)
+        return await self._start_for(user, make)
 
     async def _start_shared(self, joining: Joining) -> SharedChild:
         user = self._user(joining.subject)
-        child = await self._start(
-            user,
-            self._back_off(user),
-            lambda place: SharedChild(
-                self.name, self._ambient, place, self._sessions.discard, private=user is not None
-            ),
-        )
+
+        def make(place: Place) -> SharedChild:
+            return SharedChild(self.name, self._ambient, place, self._sessions.discard, private=user is not None)
+
+        child = await self._start_for(user, make)
         await child.greet(joining.initialize)
         return child
 
@@ -140,15 +138,15 @@ class StdioBackend:
         """Whose a child is; None of one that is everybody's."""
         return None if self._share == "all" else subject
 
-    def _back_off(self, user: str | None) -> BackOff:
-        return self._back_offs.setdefault(user or "", BackOff(self._ambient))
+    async def _start_for(self, user: str | None, make: Callable[[Place], S], idle_stop: int | None = None) -> S:
+        """Raises BackendUnavailable when there is no room, and soon after one that ended by itself."""
+        back_off = self._back_offs.setdefault(user or "", BackOff(self._ambient))
+        back_off.check()
+        return await self._start(self._children.place(self.name, user), back_off, make, idle_stop)
 
     async def _start(
-        self, user: str | None, back_off: BackOff, make: Callable[[Place], S], idle_stop: int | None = None
+        self, place: Place, back_off: BackOff, make: Callable[[Place], S], idle_stop: int | None = None
     ) -> S:
-        """Raises BackendUnavailable when there is no room, and soon after one that ended by itself."""
-        back_off.check()
-        place = self._children.place(self.name, user)
         try:
             session = make(place)
             await session.start(self._program, back_off)

@@ -111,6 +111,8 @@ class StdioSession:
             raise BackendUnavailable(self._over)
         if self._retired:
             raise BackendUnavailable(RETIRED)
+        if self._child.stuck:
+            raise GatewayError(f"the server {self._name} does not read what it is asked; try again later")
         self._place.used()
         sent = self._in_flight.add(frame, self._pace)
         self._child.write(frames.encode_line(sent.frame))

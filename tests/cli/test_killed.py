@@ -14,11 +14,19 @@ from tests.live import LiveServer
 pytestmark = pytest.mark.gen_test(timeout=120)
 
 
-@pytest.mark.parametrize("stubborn", [[], ["--stubborn"]])
+# As npx and uvx do: it starts the server and waits for it, whatever happens to its own input.
+WRAPPER = ("sh", "-c", "trap '' TERM; \"$@\"; true", "sh")
+
+
+def parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/status").read_text().split("PPid:")[1].split()[0])
+
+
+@pytest.mark.parametrize(("before", "stubborn"), [((), []), ((), ["--stubborn"]), (WRAPPER, ["--stubborn"])])
 async def test_no_child_and_no_grandchild_outlives_a_killed_server(
-    tmp_path: Path, add_owner: Callable[[], Awaitable[Done]], stubborn: list[str]
+    tmp_path: Path, add_owner: Callable[[], Awaitable[Done]], before: tuple[str, ...], stubborn: list[str]
 ) -> None:
-    with_child(tmp_path, "pid", "grandchild", *stubborn)
+    with_child(tmp_path, "pid", "grandchild", *stubborn, before=before)
     async with LiveServer(tmp_path) as server:
         await add_owner()
         client = await connect(server)
@@ -29,5 +37,7 @@ async def test_no_child_and_no_grandchild_outlives_a_killed_server(
             params = {"name": name, "arguments": {}}
             reply = await client.mcp({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}, **headers)
             pids.append(int(reply.json["result"]["content"][0]["text"]))
+        if before:
+            pids.append(parent(pids[0]))
         assert await server.stop(signal.SIGKILL) == -signal.SIGKILL
         await asyncio.wait_for(gone(*pids), 60)

@@ -20,10 +20,11 @@ pytestmark = pytest.mark.gen_test(timeout=120)
 CHILD = Path(__file__).parent.parent / "fakes" / "mcp_child.py"
 
 
-def with_child(directory: Path, *arguments: str) -> None:
-    """The server's only backend is the fake child."""
+def with_child(directory: Path, *arguments: str, before: tuple[str, ...] = ()) -> None:
+    """The server's only backend is the fake child, or a program that starts it."""
     (directory / "data").mkdir(mode=0o700)
-    servers = {"fake": {"command": sys.executable, "args": [str(CHILD), *arguments]}}
+    command, *rest = *before, sys.executable, str(CHILD), *arguments
+    servers = {"fake": {"command": command, "args": rest}}
     (directory / "data" / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
     (directory / "data" / "mcp.json").chmod(0o600)
 

@@ -9,6 +9,16 @@ from mcpauth.errors import BackendUnavailable
 from mcpauth.gateway.back_off import BackOff
 from mcpauth.gateway.children import Children
 from tests.fakes.mcp_client import Client, ModernClient, gone, is_running, principal
+from tests.gateway.conftest import CHILD
+
+# It answers initialize and tools/list, and reads nothing more.
+DEAF = """
+import json, sys, time
+for answer in ({"protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": {"name": "x", "version": "1"}},):
+    print(json.dumps({"jsonrpc": "2.0", "id": json.loads(sys.stdin.readline())["id"], "result": answer}), flush=True)
+sys.stdin.readline()
+time.sleep(600)
+"""
 
 
 async def begin(gateway, backend="fake", subject="ann", number=1):
@@ -29,12 +39,45 @@ async def waiting(client):
     return answer.replies
 
 
-async def test_after_it_was_asked_what_it_offers_no_child_goes_on(serve, child, ambient):
-    children = Children(ambient)
-    gateway = await serve(child("fake", "a", children=children), child("new", "--dual", "b", children=children))
+async def test_after_it_was_asked_what_it_offers_no_child_goes_on(serve, child, tmp_path):
+    started = tmp_path / "started"
+    program = f"import os; print(os.getpid(), file=open({str(started)!r}, 'a')); exec(open({str(CHILD)!r}).read())"
+    gateway = await serve(child("fake", args=("-c", program, "a")), child("new", args=("-c", program, "--dual", "b")))
     assert [state.state for state in await gateway.settled()] == ["ok", "ok"]
-    while len(children):  # noqa: ASYNC110 - the kernel sets no Event
-        await asyncio.sleep(0.01)
+    pids = started.read_text().split()
+    assert len(pids) == 3
+    for number in pids:
+        await gone(int(number))
+
+
+async def test_what_a_backend_offers_can_be_asked_when_all_its_children_are_busy(serve, child, ambient):
+    gateway = await serve(child("fake", "a", children=Children(ambient, per_backend=1)))
+    await gateway.settled()
+    client = await begin(gateway)
+    replies = await waiting(client)
+    gateway._catalogue.refresh("fake")
+    await gateway._catalogue._entries["fake"].probing
+    assert gateway.backends()[0].state == "ok"
+    await client.notify("notifications/cancelled", {"requestId": 77})
+    assert [message async for message in replies]
+
+
+async def test_a_child_that_does_not_read_is_not_written_to_without_end(serve, child):
+    gateway = await serve(child("fake", args=("-c", DEAF), grace=0.1))
+    client = await begin(gateway)
+    large = "x" * (8 * 2**20)
+    asked = []
+    while True:
+        answer = await client.send("tools/call", {"name": "x", "arguments": {"large": large}})
+        reading = asyncio.ensure_future(anext(answer.replies))
+        await asyncio.sleep(0)
+        if reading.done():
+            break
+        asked.append(reading)
+    assert "does not read" in reading.result().decode()
+    assert 4 <= len(asked) <= 8
+    await gateway.close()
+    assert all(b"ended" in one for one in await asyncio.gather(*asked))
 
 
 async def test_a_child_that_nobody_uses_is_stopped_and_comes_back(serve, child, ambient):
