@@ -45,6 +45,7 @@ from .oauth.setup import CODE_TTL, Setup
 from .oauth.sign_in import PasswordSignIn, ProviderSignIn
 from .oauth.signing_keys import SigningKey
 from .oauth.token import TokenEndpoint
+from .oauth.trace import Trace
 from .oauth.ways_in import WaysIn
 from .operations import Operations
 from .settings import Settings
@@ -57,6 +58,7 @@ from .store.keys import KeyFiles
 from .store.notices import NoticeStore
 from .store.refresh_tokens import RefreshTokenStore
 from .store.sessions import Limits, SessionStore
+from .store.stories import StoryStore
 from .store.sweep import Sweep
 from .store.used_once import UsedOnceStore
 from .store.users import UserStore
@@ -112,6 +114,7 @@ class Services(NamedTuple):
     profiles: Profiles
     gateway: Gateway
     configuration_file: ConfigurationFile
+    trace: Trace
     operations: Operations
     passwords: Passwords
     http: aiohttp.ClientSession
@@ -123,6 +126,7 @@ class Services(NamedTuple):
         """Memory is filled from the disk, and the backends are asked what they offer."""
         await self.sessions.load()
         await self.users.load()
+        await self.trace.load()
         await self.gateway.start()
         self.configuration_file.start()
 
@@ -153,6 +157,7 @@ class Services(NamedTuple):
             self.fetcher.close()
         finally:
             self.sessions.flush()
+            await self.trace.save()
             await self.database.close()
 
 
@@ -237,6 +242,7 @@ async def build_services(
     refresh_ttl = settings.refresh_token_expiry
     setup = Setup(users, passwords, seal("setup", CODE_TTL), ambient)
     admission = Admission(users, setup, settings.allowed_users, settings.auto_create_users, ambient)
+    trace = Trace(StoryStore(database), ambient)
     return Services(
         settings=settings,
         ambient=ambient,
@@ -277,6 +283,7 @@ async def build_services(
         profiles=Profiles(users),
         gateway=gateway,
         configuration_file=configuration_file,
+        trace=trace,
         operations=Operations(
             users=users,
             clients=clients,
@@ -287,6 +294,7 @@ async def build_services(
             passwords=passwords,
             admission=admission,
             ways_in=ways_in,
+            trace=trace,
             summary=lambda: settings.summary(ways_in.available(), ways_in.usable()),
             situation=lambda: situation(settings, gateway, configuration_file, setup),
             ambient=ambient,
@@ -427,6 +435,7 @@ def make_app(services: Services) -> LimitedApplication:
         site=make_site(settings),
         browser_sessions=s.browser_sessions,
         notices=s.operations.notices,
+        trace=s.trace,
     )
 
 

@@ -10,13 +10,15 @@ from .ambient import Ambient
 from .errors import OAuthError, OperationError
 from .identity import password as password_rules
 from .identity.password import Passwords
-from .models.records import Role, User
+from .models.records import Role, Story, User
 from .oauth.admission import Admission
 from .oauth.authorization import display_name
 from .oauth.client_id_url import is_url
 from .oauth.client_metadata import read_metadata
 from .oauth.client_registration import ClientRegistration
+from .oauth.endings import judge
 from .oauth.setup import name_problem
+from .oauth.trace import Trace
 from .oauth.ways_in import NAMES, WaysIn
 from .store.clients import ClientStore
 from .store.grants import GrantStore
@@ -58,13 +60,14 @@ class Operations:
         passwords: Passwords,
         admission: Admission,
         ways_in: WaysIn,
+        trace: Trace,
         summary: Callable[[], Answer],
         situation: Callable[[], Answer],
         ambient: Ambient,
     ) -> None:
         self._users, self._clients, self._grants, self._sessions = users, clients, grants, sessions
         self._notices, self._registration, self._passwords, self._ways_in = notices, registration, passwords, ways_in
-        self._admission = admission
+        self._admission, self._trace = admission, trace
         self.summary, self._situation, self._ambient = summary, situation, ambient
         self._by_name: dict[str, Callable[..., Awaitable[Any]]] = {
             "config": self.config,
@@ -80,6 +83,8 @@ class Operations:
             "client remove": self.client_remove,
             "session list": self.session_list,
             "session end": self.session_end,
+            "trace list": self.trace_list,
+            "trace show": self.trace_show,
         }
 
     async def run(self, name: str, arguments: Answer) -> Any:
@@ -293,3 +298,33 @@ class Operations:
                 await self._grants.end(now, "ended_by_owner", user_id=one_user, client_id=client_id)
         logger.info("sessions_ended", extra=log.fields(count=len(ending)))
         return {"ended": len(ending)}
+
+    # Connection attempts
+
+    async def trace_list(self) -> list[Answer]:
+        """The newest last."""
+        return [self._told(story) for story in self._trace.stories()]
+
+    async def trace_show(self, story_id: str) -> Answer:
+        """One story, by the beginning of its id."""
+        found = [story for story in self._trace.stories() if story.story_id.startswith(story_id)]
+        if len(found) != 1:
+            raise OperationError(f"{len(found) or 'no'} connection attempts have an id that begins with {story_id}")
+        steps = [{**step.model_dump(exclude_none=True), "at": iso(step.at)} for step in found[0].steps]
+        return {**self._told(found[0]), "steps": steps}
+
+    def _told(self, story: Story) -> Answer:
+        verdict = judge(story, self._ambient.now())
+        return {
+            "id": story.story_id,
+            "began_at": iso(story.began_at),
+            "last_at": iso(story.last_at),
+            "client": story.client_name or story.client_id,
+            "client_id": story.client_id,
+            "addresses": list(story.addresses),
+            "user_agent": story.user_agent,
+            "state": verdict.state,
+            "verdict": verdict.text,
+            "cause": verdict.cause,
+            "fix": verdict.fix,
+        }

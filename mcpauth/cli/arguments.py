@@ -25,6 +25,7 @@ def parser() -> argparse.ArgumentParser:
     _users(_group(commands, "user", "who may sign in"))
     _clients(_group(commands, "client", "the programs that connect"))
     _sessions(_group(commands, "session", "who is signed in and connected now"))
+    _trace(commands)
     return root
 
 
@@ -83,3 +84,10 @@ def _sessions(commands: "Commands") -> None:
     which.add_argument("--user", metavar="NAME", help="all of one user")
     which.add_argument("--client", dest="client_id", metavar="CLIENT_ID", help="all of one client")
     which.add_argument("--all", dest="everything", action="store_true", help="all of everybody")
+
+
+def _trace(commands: "Commands") -> None:
+    about = "how each connection attempt went, and what to do about those that failed"
+    one = _add(commands, "trace", about, ("story_id",))
+    one.add_argument("story_id", metavar="ID", nargs="?", help="show every step of this one")
+    one.add_argument("--follow", action="store_true", help="go on, and print each as it changes, until Ctrl-C")

@@ -16,7 +16,7 @@ from ..control import NAME, ask
 from ..errors import DataDirectoryBusy, MCPAuthError, OperationError, SettingsError
 from ..host import systemd
 from ..settings import Settings, read_environment
-from . import show
+from . import show, trace
 from .arguments import parser
 from .secrets import read_password
 from .serve import lock, start
@@ -62,6 +62,8 @@ def _script() -> Path | None:
 
 async def command(settings: Settings, arguments: argparse.Namespace) -> int:
     given = {name: getattr(arguments, name) for name in arguments.passed}
+    if arguments.operation == "trace":
+        return await trace.show(arguments, lambda operation, asked: perform(settings, operation, asked))
     if arguments.password:
         given["password"] = read_password(arguments.password_stdin)
     answer, running = await perform(settings, arguments.operation, given)
@@ -101,6 +103,7 @@ async def _directly(settings: Settings, operation: str, given: dict[str, Any]) -
         try:
             await services.sessions.load()
             await services.users.load()
+            await services.trace.load()
             return await services.operations.run(operation, given)
         finally:
             await services.close()

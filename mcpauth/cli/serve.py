@@ -95,13 +95,14 @@ async def _run(services: Services, data_dir: Path) -> None:
     await control.start()
     house = asyncio.create_task(services.keep_house())
     bodies = asyncio.create_task(app.watch_bodies())
+    trace = asyncio.create_task(services.trace.write())
     greet(services)
     tools = asyncio.create_task(tell_tools(services))
     await stopping.wait()
     deadline = loop.time() + FOR_ALL
     server.stop()
     services.gateway.hang_up()
-    for task in (house, bodies, tools):
+    for task in (house, bodies, trace, tools):
         task.cancel()
     await services.configuration_file.close()
     await control.close()

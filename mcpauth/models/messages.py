@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 # "none" first: some clients take the first one.
 AUTH_METHODS = ["none", "client_secret_post", "client_secret_basic", "private_key_jwt"]
@@ -56,8 +56,10 @@ class RevocationRequest(Message):
 
 
 class TokenResponse(Message):
-    """RFC 6749 §5.1."""
+    """RFC 6749 §5.1; whose it is, is for ourselves and does not go out."""
 
+    client_id: str = Field(exclude=True)
+    session_id: str = Field(exclude=True)
     access_token: str
     token_type: str = "Bearer"
     expires_in: int

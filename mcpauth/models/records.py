@@ -128,3 +128,34 @@ class Notice(Record):
     kind: str
     about: str
     created_at: int
+
+
+StepKind = Literal[
+    "challenge", "discovery", "registration", "authorize", "sign-in", "consent", "token", "refresh", "mcp", "lost"
+]
+
+
+class Step(Record):
+    """One request of a connection attempt, or several alike (``times``). ``what`` has no query, ``error`` no input."""
+
+    at: int
+    kind: StepKind
+    status: int
+    what: str
+    error: str | None = None
+    times: int = 1
+
+
+class Story(Record):
+    """A connection attempt. ``attempts`` are fingerprints of its PKCE challenges, ``sessions`` what came of them."""
+
+    story_id: str
+    began_at: int
+    last_at: int
+    client_id: str | None = None
+    client_name: str | None = None
+    addresses: tuple[str, ...] = ()
+    user_agent: str = ""
+    attempts: tuple[str, ...] = ()
+    sessions: tuple[str, ...] = ()
+    steps: tuple[Step, ...] = ()

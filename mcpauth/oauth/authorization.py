@@ -295,6 +295,10 @@ class Authorization:
         logger.info("consent_denied", extra=log.fields(client_id=client.client_id, user_id=user.user_id))
         return request.redirect(AccessDenied("the person said no").body())
 
+    def peek(self, sealed: str) -> AuthorizationRequest | None:
+        """What was sealed, good or not any more; for the trace alone."""
+        return self._seal.unseal(sealed, AuthorizationRequest)
+
     def _unseal(self, sealed: str) -> AuthorizationRequest:
         request = self._seal.unseal(sealed, AuthorizationRequest)
         if request is None:

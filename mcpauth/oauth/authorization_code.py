@@ -62,6 +62,8 @@ class AuthorizationCodeGrant:
         grant = redeemed.grant
         session_id = redeemed.opened.session.session_id
         return TokenResponse(
+            client_id=grant.client_id,
+            session_id=session_id,
             access_token=self._access_tokens.issue(issuer.identifier, grant, session_id, grant.scope, 0),
             expires_in=self._access_tokens.ttl,
             refresh_token=refresh_token,

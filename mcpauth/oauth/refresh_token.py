@@ -83,6 +83,8 @@ class RefreshTokenGrant:
         granted = scope.narrow(request.scope, grant.scope, self._resources.backends())
         logger.info("token_refreshed", extra=log.fields(client_id=client.client_id, grant_id=grant.grant_id))
         return TokenResponse(
+            client_id=grant.client_id,
+            session_id=session_id,
             access_token=self._access_tokens.issue(issuer.identifier, grant, session_id, granted, outcome.generation),
             expires_in=self._access_tokens.ttl,
             refresh_token=successor,

@@ -5,12 +5,15 @@ from tornado import web
 from ..oauth.authorization import Authorization
 from ..oauth.issuer import Issuer
 from ..oauth.sign_in import ProviderSignIn
+from ..oauth.trace import attempt_of
 from ..oauth.ways_in import WaysIn
 from .sign_in import SignInSteps
 
 
 class AuthorizeHandler(SignInSteps):
     """Nothing is stored here, so a prefetch, a second GET or a HEAD spoils nothing."""
+
+    step = "authorize"
 
     def initialize(
         self, authorization: Authorization, issuer: Issuer, ways_in: WaysIn, provider_sign_in: ProviderSignIn
@@ -26,6 +29,8 @@ class AuthorizeHandler(SignInSteps):
             }
         except UnicodeDecodeError:
             raise web.HTTPError(400) from None
+        for_client, challenge = query.get("client_id", [""])[0], query.get("code_challenge", [""])[0]
+        self.tell(client_id=for_client or None, attempt=attempt_of(challenge) if challenge else None)
         party = self.site.party_of(self.request)
         request = await self._authorization.begin(self._issuer, query, signed_in=self.user is not None, party=party)
         only = self._ways_in.only_provider

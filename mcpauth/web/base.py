@@ -12,9 +12,10 @@ from tornado import web
 
 from .. import log
 from ..errors import InvalidRequest, InvalidTarget, MissingToken, OAuthError, PageError
-from ..models.records import User
+from ..models.records import StepKind, User
 from ..oauth.authorization import RedirectedError
 from ..oauth.browser_session import BrowserSessions
+from ..oauth.trace import Taken, Trace
 from .site import Site
 
 logger = logging.getLogger(__name__)
@@ -44,6 +45,9 @@ CORS_HEADERS = "Authorization, Content-Type, Accept, MCP-Protocol-Version, Mcp-S
 
 
 class BaseHandler(web.RequestHandler):
+    # Which step of a connection attempt a request is; None when it is none.
+    step: StepKind | None = None
+
     @property
     def site(self) -> Site:
         site: Site = self.settings["site"]
@@ -72,6 +76,28 @@ class BaseHandler(web.RequestHandler):
 
     def on_finish(self) -> None:
         self.application.ended(self)  # type: ignore[attr-defined]
+        if self.step is not None and self.request.method != "OPTIONS":
+            self.take_down(self.step)
+
+    def tell(self, **about: str | None) -> None:
+        """What the trace is to know of this step; the names are those of oauth.trace.Taken."""
+        self.__dict__.setdefault("_told", {}).update(about)
+
+    def take_down(self, kind: StepKind) -> None:
+        trace: Trace | None = self.settings.get("trace")
+        if trace is not None:
+            request = self.request
+            told: dict[str, Any] = self.__dict__.get("_told", {})
+            trace.add(
+                Taken(
+                    kind,
+                    self.get_status(),
+                    f"{request.method} {request.path}",
+                    self.site.party_of(request),
+                    request.headers.get("User-Agent", ""),
+                    **told,
+                )
+            )
 
     def on_connection_close(self) -> None:
         super().on_connection_close()
@@ -106,15 +132,18 @@ class BaseHandler(web.RequestHandler):
     def write_error(self, status_code: int, **kwargs: Any) -> None:
         error = kwargs.get("exc_info", (None, None, None))[1]
         if isinstance(error, RedirectedError):
+            self.tell(error=f"{error.error.error}: {error.error.description}")
             self.set_status(302)
             self.set_header("Location", error.location)
             self.write_json(error.error.body())
         elif isinstance(error, OAuthError):
+            self.tell(error=f"{error.error}: {error.description}")
             self.set_status(error.status)
             for name, value in error.headers().items():
                 self.set_header(name, value)
             self.write_failure(error.status, "This did not work", error.description, error.error)
         elif isinstance(error, PageError):
+            self.tell(error=f"{error.error}: {error.title}")
             self.set_status(error.status)
             self.write_failure(error.status, error.title, error.hint, error.error)
         else:
@@ -306,6 +335,8 @@ class NotFoundHandler(PageHandler):
 
     def check_xsrf_cookie(self) -> None:
         pass
+
+    step = "lost"
 
     async def prepare(self) -> None:
         BaseHandler.prepare(self)

@@ -13,11 +13,14 @@ from .sign_in import SignInSteps
 
 
 class ConsentHandler(SignInSteps):
+    step = "consent"
+
     def initialize(self, authorization: Authorization, gateway: Gateway) -> None:
         self._authorization, self._gateway = authorization, gateway
 
     async def get(self) -> None:
         request = self.get_query_argument("request", "")
+        self.tell_request(self._authorization, request)
         user = self._allowed_user()
         if user is None:
             self.go("signin", request)
@@ -30,12 +33,14 @@ class ConsentHandler(SignInSteps):
     async def post(self) -> None:
         request = self.get_body_argument("request", "")
         decision = self.get_body_argument("decision", "")
+        self.tell_request(self._authorization, request)
         user = self._allowed_user()
         if user is None:
             self.go("signin", request, 303)
             return
         question = await self._authorization.question(request, user)
         if decision == "deny":
+            self.tell(error="access_denied: the person said no")
             self.send_back(await self._authorization.deny(request, user), question, denied=True)
             return
         if decision != "allow":

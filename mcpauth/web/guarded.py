@@ -12,6 +12,7 @@ from ..errors import (
     InsufficientScope,
     InvalidMessage,
     InvalidToken,
+    MissingToken,
     OAuthError,
     PageError,
     ParseError,
@@ -20,6 +21,7 @@ from ..errors import (
 )
 from ..gateway import frames
 from ..gateway.gateway import Gateway
+from ..oauth.trace import Trace
 from .base import JSONHandler
 from .gate import Gate
 
@@ -71,6 +73,7 @@ class GuardedHandler(JSONHandler):
         self._gateway, self._gate = gateway, gate
         self._backend: str | None = None
         self._allowed_origin: str | None = None
+        self._grant_session: str | None = None  # of whom the bearer let in
         self._body: list[bytes] = []
         self._size = 0
         self._reading = False
@@ -109,6 +112,7 @@ class GuardedHandler(JSONHandler):
             self._allow(origin)
         if self.request.method != "OPTIONS":
             self._principal = self._gate.admit(self.request, self._backend)
+            self._grant_session = self._principal.session_id
             if origin is not None and await self._gate.allows(origin, self._principal):
                 self._allow(origin)
         if origin is not None and self._allowed_origin is None:
@@ -174,6 +178,16 @@ class GuardedHandler(JSONHandler):
             self.write(chunk)
         return self.flush()
 
+    def on_finish(self) -> None:
+        """The trace hears of the first request of a session, and of those that were refused."""
+        trace: Trace | None = self.settings.get("trace")
+        session_id = self._grant_session
+        news = trace is not None and session_id is not None and trace.is_news(session_id)
+        if self.step is None and (news or self.get_status() >= 400):
+            self.step = "mcp"
+            self.tell(session_id=session_id)
+        super().on_finish()
+
     # Refusals.
 
     def log_exception(self, typ: Any, value: BaseException | None, tb: Any) -> None:
@@ -185,6 +199,8 @@ class GuardedHandler(JSONHandler):
         if isinstance(error, _Refusal):
             self.refuse(error.status, error.message)
             return
+        if isinstance(error, MissingToken):
+            self.step = "challenge"
         if isinstance(error, InvalidToken | InsufficientScope):
             self.set_header("WWW-Authenticate", self._gate.challenge(self.request, error, self._backend))
         super().write_error(status_code, **kwargs)
@@ -195,9 +211,11 @@ class GuardedHandler(JSONHandler):
         self.finish(message)
 
     def refuse(self, status: int, message: str) -> None:
+        self.tell(error=message)
         self.write_message(status, _error(message))
 
     def refuse_with(self, error: GatewayError) -> None:
+        self.tell(error=error.message)
         self.write_message(STATUS.get(type(error), 400), frames.encode(frames.failure(None, error)))
 
     def _refuse_early(self, refusal: Exception) -> None:

@@ -42,6 +42,8 @@ class McpHandler(GuardedHandler):
             protocol_version=self._protocol_version,
             headers=self.request.headers.get_all(),
         )
+        if answer.error is not None:
+            self.tell(error=answer.error.message)
         if answer.session_id is not None:
             self.set_header("Mcp-Session-Id", answer.session_id)
         if answer.replies is not None:

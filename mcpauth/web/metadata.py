@@ -14,6 +14,7 @@ class DocumentHandler(JSONHandler):
     """A public document: for any origin, and for five minutes of any cache."""
 
     cors = True
+    step = "discovery"
 
     def document(self, *args: str) -> dict[str, Any]:
         raise NotImplementedError

@@ -8,6 +8,7 @@ from .base import JSONHandler
 
 class RegistrationHandler(JSONHandler):
     cors = True
+    step = "registration"
 
     def initialize(self, registration: ClientRegistration, issuer: Issuer) -> None:
         self._registration, self._issuer = registration, issuer
@@ -15,6 +16,7 @@ class RegistrationHandler(JSONHandler):
     async def post(self) -> None:
         given = self.json_object()
         answer = await self._registration.register(self._issuer, given, self.site.party_of(self.request))
+        self.tell(client_id=answer.client_id, client_name=answer.metadata.get("client_name"))
         self.set_status(201)
         self.write_json(answer.body())
 

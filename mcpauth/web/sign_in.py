@@ -7,6 +7,7 @@ from ..models.records import User
 from ..oauth.authorization import Authorization
 from ..oauth.seal import Seal
 from ..oauth.sign_in import Arrival, Departure, KnownBrowser, PasswordSignIn, ProviderSignIn
+from ..oauth.trace import attempt_of
 from ..oauth.ways_in import WaysIn
 from .base import PageHandler
 
@@ -15,6 +16,14 @@ MOST_DEPARTURES = 6
 
 class SignInSteps(PageHandler):
     """Steps that several pages share."""
+
+    def tell_request(self, authorization: Authorization, sealed: str) -> None:
+        """The trace is told which attempt the page is of."""
+        asked = authorization.peek(sealed) if sealed else None
+        if asked is None:
+            self.step = None
+        else:
+            self.tell(client_id=asked.client_id, attempt=attempt_of(asked.code_challenge))
 
     def go(self, page: str, request: str, status: int = 302) -> None:
         query = f"?{urlencode({'request': request})}" if request else ""
@@ -31,6 +40,7 @@ class SignInSteps(PageHandler):
         self.redirect(departure.url)
 
     def show_pending(self, user: User) -> None:
+        self.tell(error="Waiting for approval")
         self.set_status(403)
         self.page(
             "message.html",
@@ -44,6 +54,8 @@ class SignInSteps(PageHandler):
 
 
 class SignInHandler(SignInSteps):
+    step = "sign-in"
+
     def initialize(
         self,
         authorization: Authorization,
@@ -57,6 +69,7 @@ class SignInHandler(SignInSteps):
 
     async def get(self) -> None:
         request = self.get_query_argument("request", "")
+        self.tell_request(self._authorization, request)
         provider = self.get_query_argument("provider", "")
         if provider:
             self.leave(self._provider_sign_in.depart(provider, request))
@@ -72,6 +85,7 @@ class SignInHandler(SignInSteps):
 
     async def post(self) -> None:
         request = self.get_body_argument("request", "")
+        self.tell_request(self._authorization, request)
         name = self.get_body_argument("username", "")
         password = self.get_body_argument("password", "", strip=False)
         if not self._ways_in.password:
@@ -83,6 +97,7 @@ class SignInHandler(SignInSteps):
                 name, password, self.site.party_of(self.request), browser
             )
         except SignInRefused as refused:
+            self.tell(error=refused.message)
             self.set_status(429 if refused.retry_after else 401)
             if refused.retry_after:
                 self.set_header("Retry-After", str(refused.retry_after))
@@ -131,6 +146,8 @@ class SignInHandler(SignInSteps):
 
 class CallbackHandler(SignInSteps):
     """Where a provider sends the browser back to."""
+
+    step = "sign-in"
 
     def initialize(self, provider_sign_in: ProviderSignIn) -> None:
         self._provider_sign_in = provider_sign_in

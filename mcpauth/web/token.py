@@ -1,14 +1,17 @@
 """POST to the token endpoint (RFC 6749 §3.2), and to its neighbours revoke and introspect."""
 
 from ..models.messages import ClientCredentials, RevocationRequest, TokenRequest
+from ..models.records import StepKind
 from ..oauth.issuer import Issuer
 from ..oauth.revocation import Revocation
 from ..oauth.token import TokenEndpoint
+from ..oauth.trace import attempt_of_verifier
 from .base import JSONHandler
 
 
 class TokenHandler(JSONHandler):
     cors = True
+    step: StepKind | None = "token"
 
     def initialize(self, endpoint: TokenEndpoint, issuer: Issuer) -> None:
         self._endpoint, self._issuer = endpoint, issuer
@@ -16,14 +19,15 @@ class TokenHandler(JSONHandler):
     async def post(self) -> None:
         form = self.form()
         self.set_header("Pragma", "no-cache")
-        self.reply(
-            await self._endpoint.exchange(
-                self._issuer,
-                self.request.headers.get("Authorization"),
-                self.parse(ClientCredentials, form),
-                self.parse(TokenRequest, form),
-            )
+        credentials, request = self.parse(ClientCredentials, form), self.parse(TokenRequest, form)
+        self.tell(client_id=credentials.client_id or None, attempt=attempt_of_verifier(request.code_verifier))
+        if request.grant_type == "refresh_token":
+            self.step = "refresh"
+        answer = await self._endpoint.exchange(
+            self._issuer, self.request.headers.get("Authorization"), credentials, request
         )
+        self.tell(client_id=answer.client_id, session_id=answer.session_id)
+        self.reply(answer)
 
 
 class RevocationHandler(JSONHandler):

@@ -1,0 +1,281 @@
+"""Connection attempts as the owner sees them afterwards: one story each, and what it came to."""
+
+import base64
+import json
+
+import pytest
+
+from mcpauth.models.records import Step, Story
+from mcpauth.oauth import trace
+from mcpauth.oauth.endings import ENDINGS, judge
+from mcpauth.oauth.trace import Taken, Trace
+from mcpauth.store.stories import StoryStore
+from tests.conftest import PASSWORD
+from tests.oauth_client import OAuthClient, answer
+
+pytestmark = pytest.mark.usefixtures("owner")
+
+
+@pytest.fixture
+def stories(services):
+    """Those there are, as ``trace`` shows them."""
+
+    async def stories():
+        listed = await services.operations.trace_list()
+        return [await services.operations.trace_show(one["id"]) for one in listed]
+
+    return stories
+
+
+def kinds(story):
+    return [step["kind"] for step in story["steps"]]
+
+
+async def look(client):
+    """What a client does before it registers."""
+    assert (await client.fetch("/mcp", "POST", {})).status == 401
+    assert (await client.fetch("/.well-known/oauth-protected-resource/mcp")).status == 200
+    assert (await client.fetch("/.well-known/oauth-authorization-server")).status == 200
+
+
+async def test_a_connection_is_one_story_from_the_first_look_to_the_first_request(client, browser, stories):
+    await look(client)
+    await client.connect(browser, "ada", PASSWORD)
+    await client.initialize()
+    await client.initialize()
+    await client.refresh()
+    (story,) = await stories()
+    assert kinds(story) == [
+        "challenge",
+        "discovery",
+        "discovery",
+        "registration",
+        "authorize",
+        "sign-in",
+        "sign-in",
+        "consent",
+        "consent",
+        "token",
+        "mcp",
+        "refresh",
+    ]
+    assert story["client"] == "Test client"
+    assert (story["state"], story["verdict"]) == ("connected", "connected")
+    assert story["addresses"] == [client.address, browser.address]
+
+
+async def test_nothing_secret_is_in_a_story(client, browser, services, stories):
+    await client.register(token_endpoint_auth_method="client_secret_post")
+    code = await client.code(browser, "ada", PASSWORD)
+    await client.redeem(code)
+    await client.initialize()
+    secrets = [code, client.verifier, client.challenge, client.client_secret, PASSWORD, client.state]
+    secrets += [client.tokens["access_token"], client.tokens["refresh_token"], *browser.cookies.values()]
+    await services.trace.save()
+    told = json.dumps(await stories()) + json.dumps([one.model_dump() for one in services.trace.stories()])
+    told += str([dict(row) for row in await services.database.fetch_all("select * from stories")])
+    for secret in secrets:
+        assert secret not in told
+
+
+async def test_the_same_client_on_two_devices_is_two_stories(client, browser, stories, base_url):
+    await client.connect(browser, "ada", PASSWORD)
+    other = OAuthClient(client.origin, base_url)
+    other.client_id, other.redirect_uri, other.address = client.client_id, client.redirect_uri, "198.51.100.77"
+    await look(other)
+    await other.connect(browser, "ada", PASSWORD)
+    await other.initialize()
+    first, second = await stories()
+    assert first["verdict"] != "connected"
+    assert second["verdict"] == "connected"
+    assert kinds(second)[:3] == ["challenge", "discovery", "discovery"]
+
+
+async def test_two_clients_behind_one_address_are_two_stories(client, browser, stories, base_url):
+    await client.connect(browser, "ada", PASSWORD)
+    other = OAuthClient(client.origin, base_url)
+    await other.connect(browser, "ada", PASSWORD)
+    await other.initialize()
+    await client.initialize()
+    assert [story["verdict"] for story in await stories()] == ["connected", "connected"]
+
+
+async def test_where_it_stopped_and_what_to_do(client, browser, ambient, stories):
+    async def now():
+        *_, story = await stories()
+        assert (story["state"] == "stopped") == bool(story["cause"] and story["state"] != "waiting")
+        return story["verdict"]
+
+    await look(client)
+    assert await now() == "going on"
+    ambient.time += 61
+    assert await now() == "read our documents, and went no further"
+    await client.register()
+    assert await now() == "going on"
+    ambient.time += 61
+    assert await now() == "registered, but nobody was sent to sign in"
+    page = await browser.get(client.authorization_url())
+    assert await now() == "waiting for sign-in"
+    page = await browser.sign_in(page, "ada", "wrong password of some length")
+    assert await now() == "sign-in failed"
+    page = await browser.sign_in(page, "ada", PASSWORD)
+    assert await now() == "waiting for consent"
+    code = answer(await browser.decide(page))["code"]
+    assert await now() == "allowed; the client is to come for its token"
+    ambient.time += 61
+    assert await now() == "allowed, but the client never came for its token"
+    await client.redeem(code, code_verifier="w" * 43, client_id=client.client_id)
+    assert await now() == "the code was refused: the PKCE verifier does not fit"
+    await client.redeem(code)
+    ambient.time += 61
+    assert await now() == "token issued, but no request to /mcp came"
+    await client.fetch("/mcp", "POST", {})
+    assert await now() == "token issued, but the requests to /mcp came without it"
+    await client.mcp({"jsonrpc": "2.0", "id": 1})
+    assert await now() == "token issued, but the first MCP request was refused"
+    await client.initialize()
+    assert await now() == "connected"
+    ambient.time += 7200
+    await client.initialize()
+    assert await now() == "access expired, and the client did not refresh"
+    await client.refresh()
+    await client.initialize()
+    assert await now() == "connected"
+
+
+async def test_denied(client, browser, stories):
+    await client.register()
+    await browser.decide(await client.consent_page(browser, "ada", PASSWORD), "deny")
+    (story,) = await stories()
+    assert story["verdict"] == "denied: the person said no"
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({"client_id": "mcp_client_1_gone"}, "the client is not known here"),
+        ({"redirect_uri": "https://other.example/cb"}, "the redirect_uri is not one that the client registered"),
+        ({"code_challenge": None, "code_challenge_method": None}, "the client does not use PKCE"),
+        ({"resource": "https://other.example/mcp"}, "the client asked for an address that is not served here"),
+        ({"response_type": "token"}, "the authorization request was refused"),
+    ],
+)
+async def test_an_authorization_request_that_was_refused(client, browser, stories, changes, verdict):
+    await client.register()
+    await browser.get(client.authorization_url(**changes))
+    *_, story = await stories()
+    assert (story["state"], story["verdict"]) == ("stopped", verdict)
+    assert story["fix"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "verdict"),
+    [
+        ({"redirect_uris": ["javascript:alert(1)"]}, "registration refused: its redirect URIs"),
+        ({"redirect_uris": ["https://a.example/cb"], "client_name": 7}, "registration refused"),
+    ],
+)
+async def test_a_registration_that_was_refused(client, stories, metadata, verdict):
+    assert (await client.register(**metadata)).status == 400
+    (story,) = await stories()
+    assert story["verdict"] == verdict
+
+
+async def test_a_path_that_a_proxy_cut(client, stories):
+    await client.fetch("/.well-known/oauth-authorization-server")
+    await client.fetch("/no/such/token", "POST", "grant_type=authorization_code")
+    (story,) = await stories()
+    assert story["verdict"] == "the client asked at addresses that do not exist here"
+
+
+async def test_a_scanner_leaves_no_story(client, stories):
+    for path in ("/wp-login.php", "/.env", "/cgi-bin/x"):
+        await client.fetch(path)
+    assert await stories() == []
+
+
+async def test_a_wrong_secret(client, browser, stories):
+    await client.register(token_endpoint_auth_method="client_secret_basic")
+    code = await client.code(browser, "ada", PASSWORD)
+    pair = base64.b64encode(f"{client.client_id}:wrong".encode()).decode()
+    await client.redeem(code, client_id=None, client_secret=None, headers={"Authorization": f"Basic {pair}"})
+    (story,) = await stories()
+    assert story["verdict"] == "the client could not prove who it is"
+
+
+async def test_a_stolen_refresh_token(client, browser, ambient, stories):
+    await client.connect(browser, "ada", PASSWORD)
+    old = client.tokens["refresh_token"]
+    await client.initialize()
+    await client.refresh()
+    await client.refresh()
+    ambient.time += 61
+    assert (await client.refresh(old)).status == 400
+    (story,) = await stories()
+    assert story["verdict"] == "access ended: an old refresh token came back"
+
+
+async def test_stories_survive_a_restart_and_go_on(client, browser, services, ambient, stories):
+    await client.connect(browser, "ada", PASSWORD)
+    await services.trace.save()
+    again = Trace(StoryStore(services.database), ambient)
+    await again.load()
+    (before,), (after,) = services.trace.stories(), again.stories()
+    assert after == before
+    (session_id,) = after.sessions
+    assert again.is_news(session_id)
+    again.add(Taken("mcp", 200, "POST /mcp", client.address, "", session_id=session_id))
+    (after,) = again.stories()
+    assert after.steps[-1].kind == "mcp"
+    assert not again.is_news(session_id)
+
+
+def step(kind, **about):
+    return Taken(**{"kind": kind, "status": 200, "what": "GET /x", "address": "192.0.2.1", "user_agent": "a", **about})
+
+
+async def test_after_thirty_days_a_story_is_gone(services, ambient):
+    services.trace.add(step("registration", client_id="c"))
+    await services.trace.save()
+    ambient.time += trace.KEPT + 1
+    await services.trace.save()
+    assert services.trace.stories() == []
+    assert await StoryStore(services.database).list(0) == []
+
+
+async def test_strangers_cannot_crowd_out_what_led_to_a_client(services, monkeypatch):
+    monkeypatch.setattr(trace, "MOST_STORIES", 20)
+    services.trace.add(step("authorize", client_id="c", attempt="a", address="192.0.2.250"))
+    for number in range(100):
+        services.trace.add(step("discovery", address=f"198.51.100.{number}"))
+    found = services.trace.stories()
+    assert len(found) == 20
+    assert found[0].client_id == "c"
+
+
+async def test_a_client_that_repeats_itself_makes_no_long_story(services):
+    for number in range(500):
+        services.trace.add(step("discovery", what="GET /x" if number < 400 else f"GET /{number}"))
+    (story,) = services.trace.stories()
+    assert story.steps[0].times == 400
+    assert len(story.steps) <= trace.MOST_STEPS
+    assert story.steps[-1].what == "GET /499"
+
+
+async def test_a_step_that_cannot_be_saved_fails_no_request(client, services, caplog):
+    await services.database.transact(lambda connection: connection.execute("drop table stories"))
+    assert (await client.fetch("/.well-known/oauth-authorization-server")).status == 200
+    await services.trace.save()
+    assert "trace_not_saved" in caplog.text
+
+
+def test_every_ending_says_what_to_do_where_something_is_wrong():
+    for ending in ENDINGS:
+        if ending.verdict.state == "stopped":
+            assert ending.verdict.cause
+            assert ending.verdict.fix
+
+
+def test_a_story_without_an_ending_that_is_known_goes_on():
+    story = Story(story_id="s", began_at=0, last_at=0, steps=(Step(at=0, kind="discovery", status=200, what="GET /"),))
+    assert judge(story, 1).state == "going on"
