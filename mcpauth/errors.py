@@ -264,3 +264,11 @@ class OperationError(MCPAuthError):
 
 class DataDirectoryBusy(MCPAuthError):
     """Another process holds the data directory."""
+
+
+class StepFailed(MCPAuthError):
+    """A client that is played gives up here: why, and what to do about it."""
+
+    def __init__(self, reason: str, fix: str) -> None:
+        super().__init__(reason)
+        self.reason, self.fix = reason, fix

@@ -4,6 +4,7 @@ import json
 import re
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from html import unescape
 from html.parser import HTMLParser
 from http.cookies import SimpleCookie
 from typing import Any
@@ -65,6 +66,12 @@ class Page:
     @property
     def json(self) -> Any:
         return json.loads(self.body)
+
+    def link(self, attribute: str) -> str:
+        """Where the link that has ``attribute`` goes, as the attribute says it."""
+        found = re.search(rf'<a [^>]*{attribute}="([^"]*)"', self.body)
+        assert found is not None, self.text[:500]
+        return unescape(found[1])
 
     def form(self, field: str) -> Form:
         """The form that has an input or a button of this name."""

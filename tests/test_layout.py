@@ -24,9 +24,10 @@ MAY_IMPORT = {
     "oauth": "ambient errors identity log models store",
     "operations": "ambient errors identity log models oauth store",
     "host": "errors log models settings",
+    "replay": "ambient errors models",
     "web": "ambient errors gateway log models oauth operations",
     "app": "ambient errors fetch gateway host identity log models oauth operations settings store web",
-    "cli": "ambient app control errors host log oauth operations settings",
+    "cli": "ambient app control errors host log oauth operations replay settings",
     "__main__": "cli",
 }
 
@@ -43,7 +44,7 @@ ONLY_IN = {
     "argparse": "cli",
     "getpass": "cli",
     "signal": "cli gateway",
-    "aiohttp": "fetch identity gateway app",
+    "aiohttp": "fetch identity gateway app replay cli",
     "argon2": "identity",
     "jwt": "oauth",
     "cryptography": "oauth store",
