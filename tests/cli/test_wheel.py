@@ -28,7 +28,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
         check=True,
     )
     for name in filter(None, listed.stdout.split("\0")):
-        if not name.startswith("tests/") and (REPOSITORY / name).is_file():
+        if not name.removeprefix("tests/clients/").startswith("tests/") and (REPOSITORY / name).is_file():
             (source / name).parent.mkdir(parents=True, exist_ok=True)
             (source / name).write_bytes((REPOSITORY / name).read_bytes())
     build = ["-m", "pip", "wheel", "--quiet", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(folder), "."]
@@ -60,9 +60,15 @@ def run(installed: Path, folder: Path, *arguments: str) -> str:
 
 def test_every_file_is_in_the_wheel(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
-    for pattern in ("mcpauth/**/*.py", "mcpauth/templates/*.html", "mcpauth/store/migrations/*.sql", "static/*"):
+    for pattern in (
+        "mcpauth/**/*.py",
+        "mcpauth/templates/*.html",
+        "mcpauth/store/migrations/*.sql",
+        "static/*",
+        "tests/clients/*",
+    ):
         for path in REPOSITORY.glob(pattern):
-            name = str(path.relative_to(REPOSITORY))
+            name = str(path.relative_to(REPOSITORY)).removeprefix("tests/")
             assert (name if name.startswith("mcpauth/") else f"mcpauth/{name}") in names
     assert "mcpauth/py.typed" in names
     assert not [name for name in names if name.startswith(("tests", "data", "static"))]
