@@ -19,6 +19,8 @@ STDIN, STDOUT, STDERR = range(3)
 LINE_LIMIT = LIMIT + 64 * 1024
 # What may wait for a child to read it.
 BACKLOG = 2 * LIMIT
+# How long is read no more of what it complains, when that is too much.
+BREATH = 0.1
 
 
 class Child(asyncio.SubprocessProtocol):
@@ -41,6 +43,7 @@ class Child(asyncio.SubprocessProtocol):
         self._lines: list[bytearray] = []
         self._reason: str | None = None
         self._timer: asyncio.TimerHandle | None = None
+        self._breath: asyncio.TimerHandle | None = None
         self._exited = asyncio.Event()
         self._gone = asyncio.Event()
         self._writable = asyncio.Event()
@@ -83,7 +86,8 @@ class Child(asyncio.SubprocessProtocol):
 
     def _flush(self) -> None:
         lines, self._lines = self._lines, []
-        self._stdin.writelines(lines)
+        if not self._stdin.is_closing():
+            self._stdin.writelines(lines)
 
     @property
     def stuck(self) -> bool:
@@ -109,6 +113,8 @@ class Child(asyncio.SubprocessProtocol):
         if self._gone.is_set():
             return
         self.go_on()
+        self._listen()
+        self._flush()
         self._stdin.close()
         for insist in (signal.SIGTERM, signal.SIGKILL):
             if await self._happens(self._exited):
@@ -136,6 +142,14 @@ class Child(asyncio.SubprocessProtocol):
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._transport.get_pid(), number)
 
+    def _listen(self) -> None:
+        """To its complaints again."""
+        if self._breath is not None:
+            self._breath.cancel()
+            self._breath = None
+            if not self._complaints.is_closing():
+                self._complaints.resume_reading()
+
     def _kill(self, reason: str) -> None:
         self._reason = self._reason or reason
         self._signal(signal.SIGKILL)
@@ -148,10 +162,13 @@ class Child(asyncio.SubprocessProtocol):
             self._reaper.watch(self._transport.get_pid())
         self._stdin = cast(asyncio.WriteTransport, self._transport.get_pipe_transport(STDIN))
         self._stdout = cast(asyncio.ReadTransport, self._transport.get_pipe_transport(STDOUT))
+        self._complaints = cast(asyncio.ReadTransport, self._transport.get_pipe_transport(STDERR))
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         if fd == STDERR:
-            self._stderr.feed(data)
+            if self._stderr.feed(data) and not self._exited.is_set() and self._reason is None:
+                self._complaints.pause_reading()
+                self._breath = asyncio.get_running_loop().call_later(BREATH, self._listen)
             return
         *lines, rest = data.split(b"\n")
         for line in lines:
@@ -181,6 +198,7 @@ class Child(asyncio.SubprocessProtocol):
     def process_exited(self) -> None:
         self._exited.set()
         self._writable.set()
+        self._listen()
         if self._timer is not None:
             self._timer.cancel()
         # Its own children must not outlive it, nor keep its pipes open.

@@ -20,12 +20,15 @@ class StderrLog:
         self._since = 0.0
         self._logged = self._dropped = 0
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes) -> bool:
+        """Whether some of it was more than is logged."""
+        before = self._dropped
         *lines, rest = data.split(b"\n")
         for line in lines:
             self._log(self._partial + line[:LINE])
             self._partial = b""
         self._partial = (self._partial + rest[:LINE])[:LINE]
+        return self._dropped > before
 
     def close(self) -> None:
         if self._partial:

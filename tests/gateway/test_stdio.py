@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from mcpauth.gateway import child as child_module
 from tests.fakes.mcp_client import Client, gone
 
 
@@ -130,6 +131,23 @@ async def test_stderr_goes_to_the_log_in_small_portions(connect, caplog):
     assert len(told) < 120
     assert all(len(fields["line"]) <= 500 and fields["backend"] == "fake" for fields in told)
     assert "backend_stderr_dropped" in caplog.text
+
+
+async def test_who_complains_too_much_has_to_wait(connect, monkeypatch, caplog):
+    monkeypatch.setattr(child_module, "BREATH", 3600.0)
+    client = await connect()
+    pid = int(await client.text("pid"))
+    complaining = asyncio.create_task(client.text("complain", lines=2000, size=1000))
+    other = Client(client.gateway, "fake")
+    await other.initialize()
+    for _ in range(1000):
+        await other.text("echo")
+    assert not complaining.done()
+    # It ends as quickly as any other.
+    client.gateway.end_session(client.who, backend="fake", session_id=client.session_id)
+    with pytest.raises(KeyError):
+        await complaining
+    await gone(pid)
 
 
 async def test_a_flood_waits_for_its_reader(connect):
