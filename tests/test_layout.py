@@ -47,7 +47,7 @@ ONLY_IN = {
     "aiohttp": "fetch identity gateway app replay cli",
     "argon2": "identity",
     "jwt": "oauth",
-    "cryptography": "oauth store",
+    "cryptography": "gateway oauth store",
     "dotenv": "settings",
 }
 

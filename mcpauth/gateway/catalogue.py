@@ -133,8 +133,8 @@ class Catalogue:
         await self._wait([entry])
         return entry.offer.tools.get(tool) if entry.offer is not None else None
 
-    async def modern(self, backend: str) -> ModernOffer | None:
-        """What the backend offers in the modern era; None of one that does not speak it.
+    async def modern(self, backend: str) -> ModernOffer:
+        """What the backend offers in the modern era, itself or over a bridge.
 
         Raises BackendUnavailable of one that was never heard of.
         """
@@ -188,6 +188,7 @@ class Catalogue:
             logger.exception("backend_probe_failed", extra=log.fields(backend=entry.served.name))
             self._failed(entry, "unexpected error, see the log")
         else:
+            entry.served.speaks(entry.offer.greeting, entry.offer.modern.discovered, self._ambient)
             entry.state, entry.reason, entry.failures = "ok", None, 0
             about = log.fields(backend=entry.served.name, tools=len(entry.offer.tools))
             logger.info("backend_probed", extra=about)
@@ -204,6 +205,7 @@ class Catalogue:
             self._probe(entry)
 
     def _failed(self, entry: _Entry, reason: str) -> None:
+        entry.served.is_silent()
         went = entry.state == "ok"
         entry.state, entry.reason = "failed", reason
         entry.retry_at = self._ambient.now() + BACK_OFF[min(entry.failures, len(BACK_OFF) - 1)]

@@ -13,6 +13,7 @@ from .backend import BackendSession
 from .frames import Frame
 from .listing import LIST_CHANGED
 from .mailbox import Mailbox
+from .modern.caller import Caller
 from .served import Served
 from .server_requests import ServerRequests
 
@@ -51,6 +52,7 @@ class McpSession:
         self.session_id, self.endpoint = session_id, endpoint
         self.grant_id = principal.grant_id
         self.owner = (principal.subject, principal.client_id)
+        self._caller = Caller(principal.subject, principal.grant_id, frames.raw({}))
         self.used_at = 0
         self.mailbox = Mailbox(endpoint)
         self.subscribed: dict[str, str] = {}  # at /mcp: the backend of each resource
@@ -145,7 +147,7 @@ class McpSession:
         link = Link(served.name)
         try:
             async with asyncio.timeout(OPENING):
-                link.session = await served.open(lambda frame: self._heard(link, frame), self.owner[0])
+                link.session = await served.open(lambda frame: self._heard(link, frame), self._caller)
                 try:
                     await self._greeted(link, initialized)
                 except BaseException:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, KeysView, Mapping
+from collections.abc import AsyncIterator, KeysView, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -33,10 +33,13 @@ OTHER_ERA = 20.0
 
 
 class ModernOffer:
-    """What a backend said of itself in the modern era; ``parameters`` are those that headers repeat, by tool."""
+    """What a backend offers in the modern era; ``parameters`` are those that headers repeat, by tool.
 
-    def __init__(self, versions: list[str], listing: Listing) -> None:
-        self.versions, self.listing = versions, listing
+    ``discovered`` is what it said to server/discover; None of one that was not asked in this era.
+    """
+
+    def __init__(self, versions: Sequence[str], listing: Listing, discovered: Frame | None = None) -> None:
+        self.versions, self.listing, self.discovered = list(versions), listing, discovered
         self.tools = listing.tools
         self.parameters: Mapping[str, tuple[Parameter, ...]] = {
             tool.name: found for tool in listing.tools.values() if (found := parameters.declared(tool.definition))
@@ -44,23 +47,21 @@ class ModernOffer:
 
 
 class Offer:
-    """What a backend said of itself. Without a ``greeting`` it knows the modern era only, without ``modern`` not that.
+    """What a backend said of itself. Without a ``greeting`` it speaks the modern era only.
 
-    ``listing`` is as the older era has it, where the backend speaks it.
+    ``listing`` is as the older era has it, where the backend speaks it. To clients of the era that it does not
+    speak it offers the same, over a bridge.
     """
 
     def __init__(self, greeting: Frame | None, listing: Listing, modern: ModernOffer | None) -> None:
-        self.greeting, self.listing, self.modern = greeting, listing, modern
+        self.greeting, self.listing = greeting, listing
+        self.modern = ModernOffer(eras.MODERN, listing) if modern is None else modern
         self.tools = listing.tools
-        self._keys = {kind: listing.definitions[kind] | _modern(self).definitions[kind] for kind in KINDS}
-
-    @property
-    def legacy(self) -> Listing | None:
-        return None if self.greeting is None else self.listing
+        self._keys = {kind: listing.definitions[kind] | self.modern.listing.definitions[kind] for kind in KINDS}
 
     def kinds(self) -> frozenset[Kind]:
         """Those of which there is something, in either era."""
-        return self.listing.kinds() | _modern(self).kinds()
+        return self.listing.kinds() | self.modern.listing.kinds()
 
     def keys(self, kind: Kind) -> KeysView[str]:
         """What it lists of that kind, in either era."""
@@ -68,7 +69,7 @@ class Offer:
 
     def differences(self, before: "Offer") -> frozenset[Kind]:
         """The kinds whose lists are not what they were ``before``."""
-        return self.listing.differences(before.listing) | _modern(self).differences(_modern(before))
+        return self.listing.differences(before.listing) | self.modern.listing.differences(before.modern.listing)
 
 
 class Refused(BackendUnavailable):
@@ -108,7 +109,7 @@ async def _legacy(served: Served) -> Offer:
 
 @asynccontextmanager
 async def _opened(served: Served) -> AsyncIterator["_Probe"]:
-    session = await served.open(lambda _: None)
+    session = await served.ask()
     try:
         yield _Probe(served.name, session)
     finally:
@@ -150,7 +151,8 @@ class _Probe:
         return await self._listing(greeting, {})
 
     async def modern(self, discovered: Frame) -> ModernOffer:
-        return ModernOffer(_versions(discovered), await self._listing(discovered, {"_meta": META}))
+        listing = await self._listing(discovered, {"_meta": META})
+        return ModernOffer(_versions(discovered), listing, discovered)
 
     async def _listing(self, about: Frame, params: dict[str, Any]) -> Listing:
         declared = Listing(frames.members(about.get("capabilities")), {})
@@ -205,10 +207,6 @@ class _Probe:
         else:
             refusal = UnknownMethod("this client offers nothing")
             await self._session.notify(frames.failure(frame["id"], refusal))
-
-
-def _modern(offer: Offer) -> Listing:
-    return Listing({}, {}) if offer.modern is None else offer.modern.listing
 
 
 def _of(task: asyncio.Task[Frame]) -> Frame | None:

@@ -3,15 +3,20 @@
 import asyncio
 from collections.abc import Callable
 
+from ..ambient import Ambient
 from ..errors import BackendUnavailable, InsufficientScope
 from ..models.principal import Principal
 from .backend import Backend, BackendSession, ModernSession
+from .bridge.to_legacy import ToLegacy
+from .bridge.to_modern import ToModern
 from .configuration import ToolFilter
 from .frames import Frame
 from .modern.caller import Caller
 from .tools import Tool
 
 HANDOVER = 5.0
+# How long sessions wait until it is known what the backend speaks.
+KNOWING = 10.0
 
 
 class Served:
@@ -19,20 +24,61 @@ class Served:
         self.name, self.legacy_only = backend.name, backend.legacy_only
         self.tools = tools or ToolFilter()
         self._backend = backend
+        self._changed: Callable[[], None] = lambda: None
+        self._bridge: ToLegacy | ToModern | None = None  # for callers of the era that the backend does not speak
+        self._uncrossed: set[asyncio.Task[None]] = set()
+        self._known = asyncio.Event()
         self._started = False
         self._closed = False
         self._starting = asyncio.Lock()
         self._before: asyncio.Task[None] | None = None
 
     def on_changed(self, tell: Callable[[], None]) -> None:
+        self._changed = tell
         self._backend.on_changed(tell)
 
-    async def open(self, listener: Callable[[Frame], None], user: str | None = None) -> BackendSession:
+    def speaks(self, greeting: Frame | None, discovered: Frame | None, ambient: Ambient) -> None:
+        """What the backend says of itself in either era, None where it does not speak it."""
+        if discovered is None and greeting is not None:
+            if isinstance(self._bridge, ToLegacy):
+                self._bridge.greeting = greeting
+            else:
+                self._cross(ToLegacy(self._backend, greeting, ambient, self._changed))
+        elif greeting is None and discovered is not None:
+            if isinstance(self._bridge, ToModern):
+                self._bridge.discovered = discovered
+            else:
+                self._cross(ToModern(self._backend, discovered, ambient))
+        else:
+            self._cross(None)
+        self._known.set()
+
+    def is_silent(self) -> None:
+        """Nobody knows what it speaks: it is asked in the era of whoever asks."""
+        self._known.set()
+
+    async def ask(self) -> BackendSession:
+        """For whoever asks what it offers: the backend itself, in a session of no era yet."""
         await self._ready()
-        return await self._backend.open(listener, user)
+        return await self._backend.open(lambda frame: None)
+
+    async def open(self, listener: Callable[[Frame], None], caller: Caller) -> BackendSession:
+        """For a legacy client, with whatever the backend speaks."""
+        await self._ready()
+        try:
+            async with asyncio.timeout(KNOWING):
+                await self._known.wait()
+        except TimeoutError:
+            self.is_silent()
+        if isinstance(self._bridge, ToModern):
+            return self._bridge.open(listener, caller)
+        return await self._backend.open(listener, caller.subject)
 
     async def join(self, caller: Caller) -> ModernSession:
+        """The same for a request of a modern one."""
         await self._ready()
+        if isinstance(self._bridge, ToLegacy):
+            return self._bridge.join(caller)
         return await self._backend.join(caller)
 
     @property
@@ -45,12 +91,26 @@ class Served:
 
     def retire(self) -> None:
         self._backend.retire()
+        if self._bridge is not None:
+            self._bridge.retire()
 
     def stop_idle(self) -> None:
+        if self._bridge is not None:
+            self._bridge.stop_idle()
         self._backend.stop_idle()
 
     def end_grant(self, grant_id: str) -> None:
+        if self._bridge is not None:
+            self._bridge.end_grant(grant_id)
         self._backend.end_grant(grant_id)
+
+    def _cross(self, bridge: ToLegacy | ToModern | None) -> None:
+        """The way over from now on; whoever is on another finds it closed."""
+        before, self._bridge = self._bridge, bridge
+        if before is not None:
+            closing = asyncio.create_task(before.close())
+            self._uncrossed.add(closing)
+            closing.add_done_callback(self._uncrossed.discard)
 
     async def _ready(self) -> None:
         if self._started and not self._closed:
@@ -66,8 +126,10 @@ class Served:
 
     async def close(self) -> None:
         closed, self._closed = self._closed, True
+        self._known.set()
         if not closed:
-            await self._backend.close()
+            self._cross(None)
+            await asyncio.gather(self._backend.close(), *self._uncrossed)
 
     def kill(self) -> None:
         self._backend.kill()

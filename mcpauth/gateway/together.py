@@ -202,7 +202,7 @@ class Together:
 
 
 def legacy_half(offer: Offer) -> Listing | None:
-    return offer.legacy
+    return offer.listing
 
 
 def modern_half(offer: Offer) -> Listing | None:

@@ -217,9 +217,9 @@ async def test_a_server_that_was_not_ticked_refuses(modern):
 async def test_a_server_of_the_older_era_is_found_out_whatever_it_does(serve, child, monkeypatch, option, silence):
     monkeypatch.setattr(probe, "SILENCE", silence)
     gateway = await serve(child("fake", option, "echo"))
-    answer = await ModernClient(gateway, "fake").send("server/discover")
-    assert error(answer)["code"] == -32600
-    assert "begin with initialize" in error(answer)["message"]
+    modern = ModernClient(gateway, "fake")
+    assert (await modern.request("server/discover"))["result"]["supportedVersions"] == ["2026-07-28"]
+    assert await modern.names() == ["echo"]
     client = Client(gateway, "fake")
     await client.initialize()
     assert await client.names() == ["echo"]
@@ -237,7 +237,7 @@ async def test_all_of_them_together_speak_the_older_era_still(serve, child):
     assert error(await ModernClient(gateway, None).send("server/discover"))["code"] == -32600
     client = Client(gateway)
     await client.initialize()
-    assert await client.names() == ["shout"]
+    assert await client.names() == ["echo", "shout"]
 
 
 async def test_each_caller_of_a_server_of_both_eras_gets_its_own(serve, child):

@@ -10,7 +10,6 @@ from ...models.principal import Principal
 from .. import frames, tools
 from ..answer import ACCEPTED, Answer
 from ..catalogue import Catalogue
-from ..eras import LEGACY_ONLY
 from ..frames import Frame
 from ..probe import ModernOffer
 from ..served import Served
@@ -33,10 +32,8 @@ class ModernSingle:
         self._active: set[ModernReplies] = set()
 
     async def forward(self, principal: Principal, frame: Frame, given: Headers) -> Answer:
-        """Raises what stands against the message, InvalidMessage first of all when the backend is no modern one."""
+        """Raises what stands against the message."""
         offer = await self._catalogue.modern(self._served.name)
-        if offer is None:
-            raise InvalidMessage(LEGACY_ONLY)
         method = frames.text(frame.get("method"))
         if method is None:
             raise InvalidMessage("the message is no request and no notification")

@@ -1,0 +1,245 @@
+"""A session with a server of the older era, for the requests of one modern client: a grant and what it declares."""
+
+import asyncio
+import contextlib
+import logging
+from collections import Counter
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from ... import __version__, log
+from ...errors import BackendUnavailable, SessionLost, UnknownMethod
+from .. import frames
+from ..backend import BackendSession
+from ..eras import NEWEST_LEGACY
+from ..frames import Frame
+from ..listing import LIST_CHANGED
+from ..log_message import LEVELS
+from ..modern.caller import Caller
+from . import modernized
+from .legacy_call import LegacyCall
+from .subscription import UPDATED, Subscription
+
+logger = logging.getLogger(__name__)
+
+ABOUT_US = {"name": "mcpauth", "version": __version__}
+
+# For a server to start and answer initialize: the first run of npx or uvx downloads the program.
+OPENING = 60.0
+# For its answers to what nobody but us has asked.
+PATIENCE = 20.0
+
+
+class LegacySession:
+    """``changed`` is called when the server says that a list of its has."""
+
+    def __init__(self, name: str, caller: Caller, changed: Callable[[], None]) -> None:
+        self._name, self._caller, self._changed = name, caller, changed
+        self._connection: BackendSession
+        self._greeting: Frame = {}
+        self._last = 0
+        self._calls: dict[LegacyCall, None] = {}  # at the server, the newest last
+        self._subscriptions: set[Subscription] = set()
+        self._followed: Counter[str] = Counter()
+        self._following = asyncio.Lock()
+        self._level: int | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._over = False
+
+    async def start(self, connection: BackendSession) -> None:
+        """Raises BackendUnavailable."""
+        self._connection = connection
+        declared = {
+            "protocolVersion": NEWEST_LEGACY,
+            "capabilities": self._caller.capabilities,
+            "clientInfo": ABOUT_US,
+        }
+        try:
+            async with asyncio.timeout(OPENING):
+                answer = await self._request("initialize", declared)
+                if "result" not in answer:
+                    raise BackendUnavailable(f"the server {self._name} refused to initialize")
+                self._greeting = frames.members(answer["result"])
+                await connection.notify(frames.notification("notifications/initialized"))
+        except BaseException as error:
+            await connection.close()
+            if isinstance(error, TimeoutError):
+                why = f"the server {self._name} did not answer in {OPENING:.0f} seconds"
+                raise BackendUnavailable(why) from None
+            raise
+
+    @property
+    def over(self) -> bool:
+        return self._over
+
+    @property
+    def busy(self) -> bool:
+        """A call that waits for the client is one, too."""
+        return bool(self._calls or self._subscriptions)
+
+    async def close(self, reason: str = "it is stopping") -> None:
+        self._over = True
+        error = BackendUnavailable(f"the session with {self._name} has ended: {reason}")
+        for call in list(self._calls):
+            call.fail(error)
+        for subscription in list(self._subscriptions):
+            subscription.cancel(error)
+        await self._connection.close()
+
+    async def serve(self, call: LegacyCall) -> None:
+        """Until the server has ended it. Raises SessionLost when it was not run."""
+        if call.failed:
+            return
+        self._calls[call] = None
+        try:
+            await self._set_level(call.level)
+            self._last += 1
+            call.number, call.server, call.tell = self._last, self._greeting.get("serverInfo"), self._tell
+            try:
+                answers = self._connection.request(modernized.request(call.number, call.frame))
+            except BackendUnavailable as error:
+                raise SessionLost(error.message) from None
+            async for frame in answers:
+                self._heard(frame, call)
+                await call.room()
+            if not call.answered:
+                call.fail(BackendUnavailable(f"the server {self._name} gave no answer"))
+        except SessionLost as error:
+            call.number = 0
+            raise self._lost(error) from None
+        finally:
+            del self._calls[call]
+
+    async def follow(self, subscription: Subscription) -> None:
+        """Raises SessionLost."""
+        self._subscriptions.add(subscription)
+        subscription.ended = lambda: self._forget(subscription)
+        try:
+            capabilities = frames.members(self._greeting.get("capabilities"))
+            if bytes(frames.members(capabilities.get("resources")).get("subscribe", b"")) == b"true":
+                for uri in subscription.uris:
+                    if await self._subscribe(uri):
+                        subscription.followed.append(uri)
+                    if subscription.over:
+                        break
+            subscription.acknowledge(capabilities)
+        except BackendUnavailable as error:
+            self._forget(subscription)
+            raise self._lost(error) from None
+
+    def look_after(self) -> None:
+        """While somebody listens, the server is kept, and that it has ended is noticed."""
+        if self._subscriptions and not self._over:
+            self._spawn(self._ping())
+
+    # What the server says.
+
+    def hear(self, frame: Frame) -> None:
+        """Outside of any request."""
+        self._heard(frame, None)
+
+    def _heard(self, frame: Frame, call: LegacyCall | None) -> None:
+        method = frames.text(frame.get("method"))
+        if "method" in frame and "id" in frame:
+            self._asked(method, frame, call)
+        elif method == "notifications/cancelled":
+            request_id = frames.members(frame.get("params")).get("requestId")
+            if request_id is not None:
+                any(one.asks_no_more(frames.identifier(request_id)) for one in self._calls)
+        elif method in LIST_CHANGED or method == UPDATED:
+            if method != UPDATED:
+                self._changed()
+            for subscription in list(self._subscriptions):
+                subscription.hear(frame)
+        elif call is not None:
+            call.heard(frame)
+
+    def _asked(self, method: str | None, frame: Frame, call: LegacyCall | None) -> None:
+        """Where it does not say in the course of what it asks, any call will do: they are all of one client."""
+        if method == "ping":
+            self._tell(frames.result(frame["id"], {}))
+            return
+        at_work = [one for one in reversed(self._calls) if not one.waits]
+        waiting = [one for one in reversed(self._calls) if one.waits]
+        candidates = [*at_work, *waiting] if call is None else [call]
+        asked = next((one for one in candidates if one.may_be_asked(frame)), None)
+        if asked is None:
+            self._tell(frames.failure(frame["id"], UnknownMethod("this client does not offer that, or not now")))
+        else:
+            asked.ask(frame)
+
+    # What it is told.
+
+    def _tell(self, frame: Frame) -> None:
+        self._spawn(self._connection.notify(frame))
+
+    async def _request(self, method: str, params: object) -> Frame:
+        """What it answers to us."""
+        self._last += 1
+        answer: Frame = {}
+        async for frame in self._connection.request(frames.request(self._last, method, params)):
+            if "method" in frame:
+                self._heard(frame, None)
+            else:
+                answer = frame
+        return answer
+
+    async def _set_level(self, level: str | None) -> None:
+        """The most verbose one that was asked for. Each client gets of it what it wants."""
+        if level is None or "logging" not in frames.members(self._greeting.get("capabilities")):
+            return
+        if self._level is None or LEVELS.index(level) < self._level:
+            self._level = LEVELS.index(level)
+            await self._ask("logging/setLevel", {"level": level})
+
+    def _forget(self, subscription: Subscription) -> None:
+        if subscription in self._subscriptions:
+            self._subscriptions.discard(subscription)
+            self._spawn(self._unsubscribe(subscription.followed))
+
+    async def _subscribe(self, uri: str) -> bool:
+        async with self._following:
+            if not self._followed[uri] and not await self._ask("resources/subscribe", {"uri": uri}):
+                return False
+            self._followed[uri] += 1
+            return True
+
+    async def _unsubscribe(self, uris: list[str]) -> None:
+        for uri in uris:
+            async with self._following:
+                self._followed[uri] -= 1
+                if not self._followed[uri]:
+                    del self._followed[uri]
+                    with contextlib.suppress(BackendUnavailable):
+                        await self._ask("resources/unsubscribe", {"uri": uri})
+
+    async def _ask(self, method: str, params: object) -> bool:
+        """Whether it agrees. Raises BackendUnavailable."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return "result" in await self._request(method, params)
+        except TimeoutError:
+            return False
+
+    async def _ping(self) -> None:
+        try:
+            await self._ask("ping", {})
+        except BackendUnavailable as error:
+            self._lost(error)
+
+    def _lost(self, error: BackendUnavailable) -> SessionLost:
+        """It was over, without our being told."""
+        if not self._over:
+            self._over = True
+            self._spawn(self.close("it was over"))
+        return SessionLost(error.message)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and isinstance(error := task.exception(), Exception):
+            logger.warning("backend_not_told", extra=log.fields(backend=self._name, reason=str(error)))

@@ -1,0 +1,141 @@
+"""Modern callers at a backend that speaks the older era alone."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from ... import log
+from ...ambient import Ambient
+from ...errors import GatewayError, SessionLost
+from .. import frames
+from ..backend import Backend
+from ..frames import Frame
+from ..modern.caller import Caller
+from ..modern.shared import SharedSessions
+from . import modernized
+from .legacy_call import LegacyCall, Round, responses
+from .legacy_session import LegacySession
+from .questions import ASKING
+from .subscription import Subscription
+from .waiting_calls import WaitingCalls
+
+logger = logging.getLogger(__name__)
+
+IDLE_STOP = 15 * 60
+
+
+class ToLegacy:
+    """``greeting`` is what the server answers to initialize."""
+
+    def __init__(self, backend: Backend, greeting: Frame, ambient: Ambient, changed: Callable[[], None]) -> None:
+        self.greeting = greeting
+        self._backend, self._changed = backend, changed
+        self._sessions = SharedSessions(backend.name, self._open, "session", IDLE_STOP, ambient)
+        self._opened: set[LegacySession] = set()
+        self._waiting = WaitingCalls(ambient)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def join(self, caller: Caller) -> "Joined":
+        return Joined(self, caller)
+
+    def request(self, caller: Caller, frame: Frame) -> Round | Subscription:
+        """Raises what stands against it."""
+        match frames.text(frame["method"]):
+            case "server/discover":
+                discovered = Round(frame)
+                discovered.finish(modernized.discovered(frame["id"], self.greeting))
+                return discovered
+            case "subscriptions/listen":
+                subscription = Subscription(frame)
+                self._spawn(self._follow(caller, subscription))
+                return subscription
+            case method:
+                params = frames.members(frame.get("params")) if method in ASKING else {}
+                if "requestState" in params or "inputResponses" in params:
+                    return self._resume(caller, frame, params)
+        call = LegacyCall(caller, frame, self._waiting.put)
+        current = call.begin(frame)
+        call.task = self._spawn(self._serve(call))
+        return current
+
+    def retire(self) -> None:
+        """The backend itself takes no new request."""
+
+    def stop_idle(self) -> None:
+        self._waiting.expire()
+        self._sessions.stop_idle()
+        for session in self._opened:
+            session.look_after()
+
+    def end_grant(self, grant_id: str) -> None:
+        self._waiting.end_grant(grant_id)
+        self._sessions.end_grant(grant_id)
+
+    async def close(self) -> None:
+        self._waiting.close()
+        for task in self._tasks:
+            task.cancel()
+        await self._sessions.close()
+        await asyncio.gather(*(session.close() for session in self._opened), *self._tasks, return_exceptions=True)
+
+    async def _open(self, caller: Caller) -> LegacySession:
+        session = LegacySession(self._backend.name, caller, self._changed)
+        await session.start(await self._backend.open(session.hear, caller.subject))
+        self._opened = {one for one in self._opened if not one.over} | {session}
+        return session
+
+    def _resume(self, caller: Caller, frame: Frame, params: Frame) -> Round:
+        given = responses(params)
+        call = self._waiting.take(caller, frame, frames.text(params.get("requestState")))
+        current = call.resume(frame, given)
+        if call.is_to_be_sent_again():
+            call.frame = frame
+            call.task = self._spawn(self._serve(call))
+        return current
+
+    async def _serve(self, call: LegacyCall) -> None:
+        try:
+            await self._in_session(call.caller, lambda session: session.serve(call))
+        except GatewayError as error:
+            call.fail(error)
+        except Exception:
+            logger.exception("request_failed", extra=log.fields(backend=self._backend.name))
+            call.fail(GatewayError("unexpected error, see the server's log"))
+
+    async def _follow(self, caller: Caller, subscription: Subscription) -> None:
+        try:
+            await self._in_session(caller, lambda session: session.follow(subscription))
+        except GatewayError as error:
+            subscription.cancel(error)
+
+    async def _in_session(self, caller: Caller, use: Callable[[LegacySession], Awaitable[None]]) -> None:
+        """One that was over is opened again, once."""
+        try:
+            await use(await self._sessions.join(caller))
+        except SessionLost:
+            await use(await self._sessions.join(caller))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+
+class Joined:
+    """One caller's use of it."""
+
+    def __init__(self, bridge: ToLegacy, caller: Caller) -> None:
+        self._bridge, self._caller = bridge, caller
+
+    def request(self, frame: Frame) -> Round | Subscription:
+        try:
+            return self._bridge.request(self._caller, frame)
+        except GatewayError as error:
+            refused = Round(frame)
+            refused.fail(error)
+            return refused
+
+    def cancel(self, answers: Round | Subscription, error: GatewayError) -> None:
+        answers.cancel(error)

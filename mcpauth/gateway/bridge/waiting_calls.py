@@ -1,0 +1,61 @@
+"""Calls that wait for their client to come back with what the server asked for."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ...ambient import Ambient
+from ...errors import RequestCancelled
+from ..frames import Frame
+from ..modern.caller import Caller
+from .legacy_call import LegacyCall
+from .request_state import TTL, CallAgain, RequestStates, binding
+
+# Of one grant; of more, the oldest is given up.
+PER_GRANT = 16
+
+
+class _Waiting(NamedTuple):
+    call: LegacyCall
+    until: int
+
+
+class WaitingCalls:
+    """Each is taken once, and not for long; in the order of their coming."""
+
+    def __init__(self, ambient: Ambient) -> None:
+        self._ambient, self._states = ambient, RequestStates(ambient)
+        self._waiting: dict[str, _Waiting] = {}
+
+    def put(self, call: LegacyCall) -> str:
+        """The `requestState` that the client has to bring back."""
+        handle = self._ambient.identifier()
+        self._waiting[handle] = _Waiting(call, self._ambient.now() + TTL)
+        theirs = [key for key, one in self._waiting.items() if one.call.caller.grant_id == call.caller.grant_id]
+        for key in theirs[:-PER_GRANT]:
+            self._give_up(key, "too many calls wait for the client")
+        return self._states.seal(handle, binding(call.caller, call.frame))
+
+    def take(self, caller: Caller, frame: Frame, state: str | None) -> LegacyCall:
+        """The one that goes on. Raises CallAgain."""
+        waiting = self._waiting.pop(self._states.unseal(state or "", binding(caller, frame)), None)
+        if waiting is None or waiting.call.failed:
+            raise CallAgain
+        return waiting.call
+
+    def expire(self) -> None:
+        now = self._ambient.now()
+        self._give_up_all("the client did not come back in time", lambda one: one.until < now)
+
+    def end_grant(self, grant_id: str) -> None:
+        ended = "what was allowed to this client has ended"
+        self._give_up_all(ended, lambda one: one.call.caller.grant_id == grant_id)
+
+    def close(self) -> None:
+        self._give_up_all("the server is stopping", lambda one: True)
+
+    def _give_up_all(self, why: str, which: Callable[[_Waiting], bool]) -> None:
+        for handle in [handle for handle, one in self._waiting.items() if which(one)]:
+            self._give_up(handle, why)
+
+    def _give_up(self, handle: str, why: str) -> None:
+        self._waiting.pop(handle).call.cancel(RequestCancelled(why))
