@@ -46,7 +46,7 @@ class Fetcher:
     ) -> None:
         self._own, self._loopback = URL(own_origin), loopback
         # Not the loop's own threads: a stranger's slow name servers would hold up everybody who uses those.
-        self._threads = ThreadPoolExecutor(4, "resolve")
+        self._threads = ThreadPoolExecutor(16, "resolve")
         self._resolve = resolve or self._look_up
         self._tls = tls or True
         self._running = 0
@@ -92,7 +92,8 @@ class Fetcher:
         try:
             addresses = [host] if is_address(host) else await self._resolve(host)
         except (OSError, UnicodeError):
-            raise DocumentError("its host has no address") from None
+            # Said as of a private address, so that nobody learns which names our own network knows.
+            addresses = []
         allowed = is_loopback if self._loopback else is_public
         if not addresses or not all(map(allowed, addresses)):
             raise DocumentError("its host is not on the public internet")

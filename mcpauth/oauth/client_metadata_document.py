@@ -6,13 +6,13 @@ from ..errors import DocumentError, InvalidClientMetadata, OAuthError
 from ..models.messages import SIGNING_ALGORITHMS
 from ..models.records import ClientMetadata
 from . import redirect_uri
-from .client_metadata import MOST_REDIRECT_URIS, read_metadata
+from .client_metadata import MOST_REDIRECT_URIS, URLS, read_metadata
 
 
 def read(client_id: str, given: Any) -> ClientMetadata:
     """The metadata in the document ``given``, found at ``client_id``. Raises DocumentError.
 
-    Unknown grant types and redirect URIs that cannot be used are left out: its reader cannot change the document.
+    Grant types, redirect URIs and links that cannot be used are left out: its reader cannot change the document.
     """
     if not isinstance(given, dict):
         raise DocumentError("it is not a JSON object")
@@ -31,7 +31,7 @@ def read(client_id: str, given: Any) -> ClientMetadata:
         methods = _auth_methods(given)
         metadata = read_metadata(
             {
-                **given,
+                **{name: value for name, value in given.items() if name not in URLS or _is_web(value)},
                 "redirect_uris": usable[:MOST_REDIRECT_URIS],
                 "token_endpoint_auth_method": methods[-1],
             }
@@ -59,6 +59,10 @@ def _auth_methods(given: dict[str, Any]) -> tuple[str, ...]:
     if not methods:
         raise InvalidClientMetadata("it must allow none, or private_key_jwt with keys and an algorithm known here")
     return tuple(methods)
+
+
+def _is_web(given: Any) -> bool:
+    return isinstance(given, str) and given.startswith(("https://", "http://"))
 
 
 def _list(given: Any) -> list[Any]:

@@ -144,6 +144,7 @@ class SessionStore:
         if live is None:
             self.opened(Opened(session, closed), grant)
         else:
+            live.grant = grant
             live.last_used_at = max(live.last_used_at, session.last_used_at)
             live.access_expires_at = session.access_expires_at
 

@@ -126,10 +126,11 @@ class ConsentHandler(SignInSteps):
 
     @staticmethod
     def _standing(question: ConsentQuestion) -> tuple[str, str]:
+        published = question.client_host and f"{question.client_host} publishes its name and its addresses."
         if question.before is not None:
-            return "You connected it before.", "connected"
+            return f"You connected it before. {published or ''}".strip(), "connected"
         if question.client.preregistered:
             return "The owner of this server registered it.", "registered"
-        if question.client_host is not None:
-            return f"{question.client_host} publishes its name, and where its answers may go.", "registered"
+        if published:
+            return published, "registered"
         return "It registered itself. Nobody has checked the name that it gives.", "new"

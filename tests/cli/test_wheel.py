@@ -64,6 +64,7 @@ def test_every_file_is_in_the_wheel(wheel: Path) -> None:
         "mcpauth/**/*.py",
         "mcpauth/templates/*.html",
         "mcpauth/store/migrations/*.sql",
+        "mcpauth/oauth/client_documents/*.json",
         "static/*",
         "tests/clients/*",
     ):

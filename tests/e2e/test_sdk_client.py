@@ -45,7 +45,7 @@ class Storage:
 class SDKClient:
     """The SDK's client with its own OAuth. ``asked`` counts how often it needed the person."""
 
-    def __init__(self, url: str, storage: Storage, at_browser: Person | None) -> None:
+    def __init__(self, url: str, storage: Storage, at_browser: Person | None, published: str | None = None) -> None:
         self.asked = 0
         self._at_browser = at_browser
         metadata = OAuthClientMetadata(
@@ -56,7 +56,9 @@ class SDKClient:
             token_endpoint_auth_method="none",
         )
         self.url = url
-        self.oauth = OAuthClientProvider(url, metadata, storage, self._redirect, self._callback)
+        self.oauth = OAuthClientProvider(
+            url, metadata, storage, self._redirect, self._callback, client_metadata_url=published
+        )
 
     async def _redirect(self, url: str) -> None:
         self._url = url
@@ -137,6 +139,26 @@ async def test_the_sdk_client_connects_calls_refreshes_and_survives_a_restart(tm
             refused = await http.post(f"{server.origin}/mcp", headers=headers, json={})
             assert refused.status_code == 401
             assert 'error="invalid_token"' in refused.headers["WWW-Authenticate"]
+
+
+async def test_the_sdk_client_is_known_by_the_url_that_is_its_id(tmp_path: Path) -> None:
+    need("chromium", bool(CHROMIUM))
+    published = "https://claude.ai/oauth/claude-code-client-metadata"
+    storage = Storage()
+    # Nothing is fetched from elsewhere: the shipped document serves.
+    async with (
+        LiveServer(tmp_path, MCP_OAUTH_CIMD_LOOPBACK="true") as server,
+        person("ada", "correct horse battery") as ada,
+    ):
+        await ada.set_up(server.setup_link)
+        async with SDKClient(f"{server.origin}/mcp", storage, ada, published).connect() as session:
+            assert "read_file" in {tool.name for tool in (await session.list_tools()).tools}
+        assert storage.client is not None
+        assert storage.client.client_id == published
+        assert ada.problems == []
+        await server.restart()
+        async with SDKClient(f"{server.origin}/mcp", storage, None, published).connect() as session:
+            assert (await session.list_tools()).tools
 
 
 @pytest.mark.parametrize("backend", ["files", "everything"])

@@ -4,12 +4,14 @@ import asyncio
 import base64
 import json
 import secrets
+import warnings
 from collections import Counter
 from typing import Any
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+from jwt.warnings import InsecureKeyLengthWarning
 from tornado import web
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
@@ -125,7 +127,11 @@ class ClientKey:
         }
         claims = {name: value for name, value in claims.items() if value is not None}
         given = {"kid": self.kid, **(headers or {})}
-        text = jwt.encode(claims, self.private, algorithm=self.algorithm, headers=given)
+        given = {name: value for name, value in given.items() if value is not None}
+        with warnings.catch_warnings():
+            # A test may want a weak key.
+            warnings.simplefilter("ignore", InsecureKeyLengthWarning)
+            text = jwt.encode(claims, self.private, algorithm=self.algorithm, headers=given)
         return {"client_assertion_type": ASSERTION_TYPE, "client_assertion": text}
 
 

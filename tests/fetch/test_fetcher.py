@@ -88,8 +88,15 @@ async def test_an_address_in_place_of_a_name_is_judged_too(authority):
 
 @pytest.mark.parametrize("authority", ["2130706433", "0x7f000001", "127.1", "0177.0.0.1", "localhost"])
 async def test_other_ways_to_write_this_computer_are_seen_through(authority):
-    said = await refusal(Fetcher(OWN), f"https://{authority}/client.json")
-    assert "public internet" in said or "no address" in said or "cannot be reached" in said
+    assert "not on the public internet" in await refusal(Fetcher(OWN), f"https://{authority}/client.json")
+
+
+async def test_a_name_that_leads_nowhere_looks_like_one_that_leads_inside():
+    async def unknown(name: str) -> list[str]:
+        raise OSError
+
+    said = await refusal(Fetcher(OWN, resolve=unknown), "https://printer.internal/c")
+    assert said == await refusal(Fetcher(OWN, resolve=Resolver(["192.168.1.9"])), "https://printer.internal/c")
 
 
 @pytest.mark.parametrize("authority", ["own.example", "OWN.example:8443", "own.example."])

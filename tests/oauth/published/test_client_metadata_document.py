@@ -33,10 +33,13 @@ async def test_a_published_client_connects_and_stays(client, host, connect, rest
 
 async def test_the_consent_page_names_the_host_that_speaks_for_the_client(client, host, browser, owner):
     client.client_id = host.publish(client_name="Neat tool")
-    page = await client.consent_page(browser, "ada", PASSWORD)
-    assert "Neat tool" in page.text
-    assert f"127.0.0.1:{host.port} publishes its name" in page.text
-    assert "registered itself" not in page.text
+    for connected in (False, True):
+        page = await client.consent_page(browser, "ada", PASSWORD)
+        assert "Neat tool" in page.text
+        assert f"127.0.0.1:{host.port} publishes its name" in page.text
+        assert ("You connected it before." in page.text) == connected
+        assert "registered itself" not in page.text
+        await client.redeem(answer(await browser.decide(page))["code"])
 
 
 async def test_looking_is_free_of_effects_but_for_the_copy(client, host, rows):
@@ -164,6 +167,7 @@ async def test_what_a_document_says_beyond_is_ignored(client, host, connect):
         redirect_uris=["myapp://nobody-knows", "http://127.0.0.1/callback"],
         token_endpoint_auth_signing_alg="PS512",
         something={"new": [1]},
+        client_uri="javascript:alert(1)",
         logo_uri=f"{host.url}/logo.png",
     )
     assert (await connect(client_id)).status == 200
