@@ -1,10 +1,14 @@
 """Imports run one way, and what only one part may touch is touched there alone."""
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
+
+from mcpauth.oauth import client_profiles
 
 PACKAGE = Path(__file__).parent.parent / "mcpauth"
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name != "__init__.py"]
@@ -128,6 +132,25 @@ def test_sql_is_in_the_store_only(path: Path) -> None:
             words = node.value.lower().split()
             assert words[:2] not in (["insert", "into"], ["delete", "from"]), node.value
             assert words[:1] != ["select"] or "from" not in words, node.value
+
+
+# The table of clients, and what some of them published of themselves.
+NAME_VENDORS = ("oauth/client_profiles.toml", "oauth/client_documents/")
+VENDORS = sorted(
+    {name for one in client_profiles.every() for name in (one.name, *one.names)}
+    | {urlsplit(uri).netloc for one in client_profiles.every() for uri in (*one.redirect_uris, *one.client_ids)}
+)
+VENDOR = re.compile(rf"(?<![\w.])(?:{'|'.join(map(re.escape, VENDORS))})(?!\w)")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [path for path in sorted(PACKAGE.rglob("*.*")) if path.suffix in (".py", ".html", ".sql", ".toml", ".json")],
+    ids=by_path,
+)
+def test_only_the_table_names_vendors(path: Path) -> None:
+    if not by_path(path).startswith(NAME_VENDORS):
+        assert VENDOR.findall(path.read_text()) == []
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""data/mcp.json: which backends there are, in the format that Claude Desktop and Cursor use."""
+"""data/mcp.json: which backends there are, in the format that most MCP clients use for their own."""
 
 import json
 import os

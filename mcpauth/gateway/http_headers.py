@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from ..errors import SettingsError
 from .configuration import FILE
 
-# Cursor and VS Code write ${env:NAME}.
+# Some clients write ${env:NAME}.
 REFERENCE = re.compile(r"\$\{(?:env:)?([^{}]*)\}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")

@@ -21,7 +21,8 @@ from ..models.messages import AuthorizationParams
 from ..models.records import AuthorizationCode, Client, Grant, User
 from ..store.grants import GrantStore
 from ..store.sessions import SessionStore
-from . import client_id_url, hosted_callbacks, pkce, redirect_uri, scope
+from . import client_id_url, client_profiles, pkce, redirect_uri, scope
+from .client_profiles import ClientProfile
 from .clients import Clients
 from .issuer import Issuer
 from .resource import Resources
@@ -65,7 +66,8 @@ class RedirectedError(Exception):
 class ConsentQuestion(BaseModel):
     """What the consent page asks. ``before`` is what this person allowed this client last, for the same resource.
 
-    ``client_host`` is the host that publishes what the client is; None for one that registered.
+    ``client_host`` is the host that publishes what the client is; None for one that registered. ``profile`` is who
+    gets the code for certain; ``posed_as`` who the client's name suggests, when it is not them.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -74,6 +76,8 @@ class ConsentQuestion(BaseModel):
     client: Client
     client_name: str
     client_host: str | None
+    profile: ClientProfile | None
+    posed_as: ClientProfile | None
     before: Grant | None
     signs_out: str | None
     scope_note: str | None
@@ -84,6 +88,24 @@ def display_name(client: Client) -> str:
     visible = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in client.name)
     text = " ".join(visible.split())
     return (text if len(text) <= 80 else text[:79] + "…") or client.client_id
+
+
+def posed_as(client: Client, uri: str) -> ClientProfile | None:
+    """Whose name a client bears that is somebody else, going by where its code goes."""
+    if client.preregistered or client_profiles.identify(client.client_id, uri) is not None:
+        return None
+    return client_profiles.posed_as(client.name, uri, loopback=redirect_uri.is_loopback(uri))
+
+
+def shown_name(client: Client, uri: str) -> str:
+    """What to call whoever gets a code at ``uri``: what is certain before what the client says."""
+    profile = client_profiles.identify(client.client_id, uri)
+    if profile is not None:
+        return profile.name
+    if posed_as(client, uri) is not None:
+        here = redirect_uri.is_loopback(uri)
+        return "A program on this computer" if here else f"A program at {redirect_uri.host(uri)}"
+    return display_name(client)
 
 
 def _redirect(uri: str, parameters: Mapping[str, str], state: str | None, issuer: str) -> str:
@@ -182,8 +204,8 @@ class Authorization:
     async def _is_trusted(self, client: Client, uri: str) -> bool:
         return (
             redirect_uri.is_loopback(uri)
-            or hosted_callbacks.is_hosted(uri)
-            or hosted_callbacks.is_private_use(uri)
+            or client_profiles.is_hosted(uri)
+            or client_profiles.is_private_use(uri)
             or client.preregistered
             or uri in [grant.redirect_uri for grant in await self._grants.connected(client.client_id)]
         )
@@ -225,7 +247,7 @@ class Authorization:
     async def client_of(self, sealed: str) -> str:
         """The name of the client that a sealed request is of, for the sign-in page. Raises PageError."""
         request = self._unseal(sealed)
-        return display_name(await self._client(request))
+        return shown_name(await self._client(request), request.redirect_uri)
 
     async def question(self, sealed: str, user: User) -> ConsentQuestion:
         """What to ask ``user``. Raises PageError."""
@@ -235,8 +257,10 @@ class Authorization:
         return ConsentQuestion(
             request=request,
             client=client,
-            client_name=display_name(client),
+            client_name=shown_name(client, request.redirect_uri),
             client_host=client_id_url.host(client.client_id) if client_id_url.is_url(client.client_id) else None,
+            profile=client_profiles.identify(client.client_id, request.redirect_uri),
+            posed_as=posed_as(client, request.redirect_uri),
             before=next((one for one in connected if one.ended_at is None and one.resource == request.resource), None),
             signs_out=await self._surplus(user),
             scope_note="It did not ask for mcp, which everything here needs, so mcp was added."

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from urllib.parse import SplitResult, urlencode, urlsplit
 
-from .hosted_callbacks import is_private_use
+from .client_profiles import is_private_use
 
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 LONGEST = 2000

@@ -6,10 +6,13 @@ from ..errors import PageError
 from ..gateway.catalogue import BackendState
 from ..gateway.gateway import Gateway
 from ..models.records import User
-from ..oauth import redirect_uri, scope
-from ..oauth.authorization import Authorization, ConsentQuestion
+from ..oauth import client_profiles, redirect_uri, scope
+from ..oauth.authorization import Authorization, ConsentQuestion, display_name
 from . import ticks
 from .sign_in import SignInSteps
+
+# The logo of those that are not known.
+PROGRAM = "clients/program.svg"
 
 
 class ConsentHandler(SignInSteps):
@@ -102,6 +105,9 @@ class ConsentHandler(SignInSteps):
             request=request,
             client_name=question.client_name,
             client_id=question.client.client_id,
+            logo=question.profile.logo if question.profile else PROGRAM,
+            certain=question.profile is not None,
+            posing=question.posed_as is not None,
             redirect_host=redirect_uri.host(asked.redirect_uri),
             redirect_uri=asked.redirect_uri,
             # A private-use scheme leads to a program on this computer too.
@@ -126,11 +132,19 @@ class ConsentHandler(SignInSteps):
 
     @staticmethod
     def _standing(question: ConsentQuestion) -> tuple[str, str]:
+        if question.posed_as is not None:
+            return (
+                f"It calls itself \u201c{display_name(question.client)}\u201d, but it is not {question.posed_as.name}: "
+                "that one takes its answers at another address.",
+                "new",
+            )
         published = question.client_host and f"{question.client_host} publishes its name and its addresses."
         if question.before is not None:
             return f"You connected it before. {published or ''}".strip(), "connected"
         if question.client.preregistered:
             return "The owner of this server registered it.", "registered"
+        if question.profile is not None and client_profiles.is_hosted(question.request.redirect_uri):
+            return f"Only {question.profile.name} gets what is sent to this address.", "connected"
         if published:
             return published, "registered"
         return "It registered itself. Nobody has checked the name that it gives.", "new"

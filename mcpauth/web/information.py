@@ -5,10 +5,12 @@ from typing import Any
 
 from ..ambient import Ambient
 from ..errors import InvalidToken
+from ..oauth import client_profiles
 from ..oauth.access_token import AccessTokens, Claims, challenge
 from ..oauth.profile import Profile, Profiles
 from ..oauth.ways_in import NAMES, WaysIn
 from ..operations import iso
+from . import guide
 from .base import JSONHandler, PageHandler
 
 
@@ -19,6 +21,8 @@ class HomeHandler(PageHandler):
             title="mcpauth",
             mcp_url=f"{self.site.origin}/mcp",
             loopback=self.site.is_loopback,
+            apps=[one for one in client_profiles.every() if one.guide],
+            guide=guide,
         )
 
     async def head(self) -> None:

@@ -22,12 +22,12 @@ async def test_no_page_is_wider_than_its_window_nor_breaks_its_own_policy(tmp_pa
         client = OAuthClient(server.origin, server.origin)
         await client.register(
             client_name="A client with a name that goes on and on, and_has_one_very_long_word_in_it",
-            redirect_uris=["https://claude.ai/api/mcp/auth_callback"],
+            redirect_uris=["https://client.example/callback"],
         )
         query = {
             "response_type": "code",
             "client_id": client.client_id,
-            "redirect_uri": "https://claude.ai/api/mcp/auth_callback",
+            "redirect_uri": "https://client.example/callback",
             "code_challenge": CHALLENGE,
             "code_challenge_method": "S256",
             "scope": "mcp user:email offline_access",
