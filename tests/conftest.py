@@ -22,9 +22,9 @@ ORIGIN = "https://host.example.ts.net"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run every ``async def test_*`` on the pytest-tornado loop."""
+    """Run every ``async def test_*`` on the pytest-tornado loop; a module may give its tests more time."""
     for item in items:
-        if inspect.iscoroutinefunction(getattr(item, "obj", None)):
+        if inspect.iscoroutinefunction(getattr(item, "obj", None)) and item.get_closest_marker("gen_test") is None:
             item.add_marker(pytest.mark.gen_test(timeout=60))
 
 

@@ -62,6 +62,11 @@ class Exchange:
         self._ended, self._error = True, error
         self._wake()
 
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more is put into it."""
+        return self._ended
+
     def __aiter__(self) -> "Exchange":
         return self
 

@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from ..errors import BackendUnavailable
-from .backend import ModernSession
+from .backend import RETIRED, ModernSession
 from .configuration import RemoteServer
 from .frames import Frame
 from .http_headers import expand
 from .http_legacy import BACK_OFF, LegacyHttpSession
+from .http_modern import ModernHttpSession, ModernRequests
 from .http_session import HttpSession
 from .http_sse import SseSession
 from .http_upstream import Upstream
@@ -17,8 +18,6 @@ from .modern.caller import Caller
 
 class HttpBackend:
     """Raises SettingsError when made, for a header that cannot be sent."""
-
-    legacy_only = True
 
     def __init__(
         self,
@@ -29,9 +28,11 @@ class HttpBackend:
     ) -> None:
         self.name = name
         self._upstream = Upstream(name, server.url, expand(name, server.headers, environ))
-        self._is_sse, self._back_off = server.type == "sse", back_off
-        self._started = False
+        self.legacy_only = server.type == "sse"
+        self._back_off = back_off
+        self._started = self._retired = False
         self._sessions: set[HttpSession] = set()
+        self._requests = ModernRequests(self._upstream)
 
     async def start(self) -> None:
         """Ready to connect; nothing is sent before there is a session."""
@@ -40,7 +41,7 @@ class HttpBackend:
 
     async def open(self, listener: Callable[[Frame], None], user: str | None = None) -> HttpSession:
         session: HttpSession
-        if self._is_sse:
+        if self.legacy_only:
             session = SseSession(self._upstream, listener, self._sessions.discard)
         else:
             session = LegacyHttpSession(self._upstream, listener, self._sessions.discard, self._back_off)
@@ -49,13 +50,18 @@ class HttpBackend:
         return session
 
     async def join(self, caller: Caller) -> ModernSession:
-        raise BackendUnavailable(f"the server {self.name} is asked in the older era only")
+        if self.legacy_only:
+            raise BackendUnavailable(f"the server {self.name} is asked in the older era only")
+        if self._retired:
+            raise BackendUnavailable(RETIRED)
+        return ModernHttpSession(self._requests, self._upstream.without_own(caller.headers))
 
     @property
     def busy(self) -> bool:
-        return any(session.busy for session in self._sessions)
+        return len(self._requests) > 0 or any(session.busy for session in self._sessions)
 
     def retire(self) -> None:
+        self._retired = True
         for session in self._sessions:
             session.retire()
 
@@ -70,7 +76,7 @@ class HttpBackend:
 
     async def close(self) -> None:
         if self._started:
-            await asyncio.gather(*(session.close() for session in self._sessions))
+            await asyncio.gather(self._requests.close(), *(session.close() for session in self._sessions))
             await self._upstream.close()
 
     def kill(self) -> None:

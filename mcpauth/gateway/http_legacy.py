@@ -3,20 +3,19 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from aiohttp import ClientResponse
 
 from ..errors import BackendUnavailable, GatewayError, SessionLost
 from . import frames
 from .frames import Frame
-from .http_session import HttpSession, Room, messages
+from .http_session import ANSWER, HttpSession, Room, follow, messages
 from .http_upstream import EVENT_STREAM, JSON, Disconnected, Upstream, is_stream, media_type
 from .in_flight import Sent
+from .modern import headers
 from .sse import EventSource
 
-# How long a stream may last after its response: one that was read to its end leaves its connection to the next.
-LINGER = 1.0
 # Between two attempts to go on with a stream, unless its server says more; a request's answer is given up at the end.
 BACK_OFF = (1.0, 2.0, 5.0, 15.0, 60.0)
 
@@ -28,7 +27,10 @@ VISIBLE = re.compile(r"[!-~]{1,4096}")
 
 
 class LegacyHttpSession(HttpSession):
-    """The answer to each POST is JSON or a stream of its own; a GET stream has what belongs to no request."""
+    """The answer to each POST is JSON or a stream of its own; a GET stream has what belongs to no request.
+
+    Until it is initialized, the server can be asked things of the modern era: which of them it speaks.
+    """
 
     def __init__(
         self,
@@ -45,8 +47,9 @@ class LegacyHttpSession(HttpSession):
 
     async def _ask(self, sent: Sent, room: Room) -> None:
         source = EventSource()
-        async with self._send("POST", frames.encode(sent.frame), asking=sent) as response:
-            if not self._greeted:
+        said = {} if self._greeted else headers.repeating(sent.frame)
+        async with self._send("POST", frames.encode(sent.frame), asking=sent, said=said) as response:
+            if _is_greeting(sent):
                 self._session_id = _visible(response.headers.get("Mcp-Session-Id"))
             if is_stream(response):
                 await self._follow(response, source, sent, room)
@@ -111,19 +114,25 @@ class LegacyHttpSession(HttpSession):
 
     @contextlib.asynccontextmanager
     async def _send(
-        self, method: str, body: bytes | None = None, *, last_event_id: bytes = b"", asking: Sent | None = None
+        self,
+        method: str,
+        body: bytes | None = None,
+        *,
+        last_event_id: bytes = b"",
+        asking: Sent | None = None,
+        said: Mapping[str, str] | None = None,
     ) -> AsyncIterator[ClientResponse]:
-        headers = {"Accept": EVENT_STREAM if method == "GET" else f"{JSON}, {EVENT_STREAM}"}
+        sent = {**(said or {}), "Accept": EVENT_STREAM if method == "GET" else ANSWER}
         if body is not None:
-            headers["Content-Type"] = JSON
+            sent["Content-Type"] = JSON
         if self._session_id is not None:
-            headers["Mcp-Session-Id"] = self._session_id
+            sent["Mcp-Session-Id"] = self._session_id
         if self._version is not None:
-            headers["MCP-Protocol-Version"] = self._version
+            sent["MCP-Protocol-Version"] = self._version
         if last_event_id:
-            headers["Last-Event-ID"] = last_event_id.decode("utf-8", "surrogateescape")
-        async with self._upstream.send(method, headers, body) as response:
-            if response.status == 404 and "Mcp-Session-Id" in headers:
+            sent["Last-Event-ID"] = last_event_id.decode("utf-8", "surrogateescape")
+        async with self._upstream.send(method, sent, body) as response:
+            if response.status == 404 and "Mcp-Session-Id" in sent:
                 raise self._lost(asking)
             yield response
 
@@ -148,18 +157,11 @@ class LegacyHttpSession(HttpSession):
             raise self._upstream.refusal(response)
 
     async def _follow(self, response: ClientResponse, source: EventSource, sent: Sent, room: Room) -> None:
-        """Hear the stream to its end; a little beyond the response at most."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(None) as patience:
-                async for event in self._upstream.events(response, source):
-                    if event.name == "message":
-                        self._hear(event.data, sent)
-                    await room.wait()
-                    if sent.number not in self._in_flight and patience.when() is None:
-                        patience.reschedule(asyncio.get_running_loop().time() + LINGER)
+        events = self._upstream.events(response, source)
+        await follow(events, lambda data: self._hear(data, sent), room, lambda: sent.number not in self._in_flight)
 
     def _heard(self, frame: Frame, sent: Sent | None) -> None:
-        if not self._greeted and "result" in frame:
+        if sent is not None and "result" in frame and _is_greeting(sent):
             self._greeted = True
             self._version = _visible(frames.text(frames.members(frame["result"]).get("protocolVersion")))
         super()._heard(frame, sent)
@@ -182,6 +184,10 @@ class LegacyHttpSession(HttpSession):
 def is_about_session(frame: Frame) -> bool:
     """Many servers say 400 where 404 is meant, with a text such as "No valid session ID provided"."""
     return b"session" in bytes(frame["error"]).lower()
+
+
+def _is_greeting(sent: Sent) -> bool:
+    return bytes(sent.frame["method"]) == b'"initialize"'
 
 
 def _visible(value: str | None) -> str | None:

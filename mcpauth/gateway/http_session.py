@@ -13,13 +13,18 @@ from . import frames
 from .backend import RETIRED
 from .exchange import Pace
 from .frames import Frame
-from .http_upstream import Upstream
+from .http_upstream import EVENT_STREAM, JSON, Events, Upstream
 from .in_flight import InFlight, Sent
 
 logger = logging.getLogger(__name__)
 
+# Of what kinds the answer to a POST may be.
+ANSWER = f"{JSON}, {EVENT_STREAM}"
+
 # For the answer to a notification, and to our good-bye.
 ACCEPTING, LEAVING = 30.0, 2.0
+# How long a stream may last after its response: one that was read to its end leaves its connection to the next.
+LINGER = 1.0
 
 _batch = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -162,6 +167,18 @@ class HttpSession:
 
     def _log(self, event: str, reason: str) -> None:
         logger.warning(event, extra=log.fields(backend=self._upstream.name, reason=reason))
+
+
+async def follow(events: Events, hear: Callable[[bytes], None], room: Room, answered: Callable[[], bool]) -> None:
+    """Hear a request's stream to its end; a little beyond the response at most."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(None) as patience:
+            async for event in events:
+                if event.name == "message":
+                    hear(event.data)
+                await room.wait()
+                if patience.when() is None and answered():
+                    patience.reschedule(asyncio.get_running_loop().time() + LINGER)
 
 
 def messages(data: bytes) -> list[Frame]:

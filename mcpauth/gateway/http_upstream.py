@@ -77,6 +77,11 @@ class Upstream:
             logger.info("backend_request_failed", extra=log.fields(backend=self.name, reason=type(error).__name__))
             raise Disconnected(f"the server {self.name} did not answer ({_why(error)})") from None
 
+    def without_own(self, headers: Mapping[str, str]) -> dict[str, str]:
+        """Those of a client that may go with a request: none that the owner has set for this server."""
+        own = {name.lower() for name in self._headers}
+        return {name: value for name, value in headers.items() if name.lower() not in own}
+
     async def body(self, response: ClientResponse) -> bytes:
         chunks, size = [], 0
         while chunk := await response.content.readany():

@@ -1,7 +1,11 @@
-"""The official suite's server scenarios, through the gateway, to a stdio backend."""
+"""The official suite's server scenarios, through the gateway, to a program and to a server elsewhere."""
 
 import json
+import socket
+import subprocess
 import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,12 +19,31 @@ from tests.oauth_client import OAuthClient
 ROOT = Path(__file__).parents[2]
 PASSWORD = "correct horse battery staple"
 
-pytestmark = pytest.mark.gen_test(timeout=300)
+pytestmark = [pytest.mark.gen_test(timeout=300), pytest.mark.parametrize("kind", ["stdio", "http"])]
+
+FIXTURE = ["-m", "tests.fakes.conformance"]
+
+Examine = Callable[..., Awaitable[suite.Outcome]]
 
 
-def configure(data_dir: Path) -> None:
+@contextmanager
+def fixture_server(kind: str) -> Iterator[dict[str, object]]:
+    """Its entry in mcp.json; of the kind that is elsewhere, it runs meanwhile."""
+    if kind == "stdio":
+        yield {"command": sys.executable, "args": FIXTURE, "cwd": str(ROOT)}
+        return
+    # It is connected to before it is ready, and answers then.
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        command = [sys.executable, *FIXTURE, "--socket", str(listening.fileno())]
+        with subprocess.Popen(command, cwd=ROOT, pass_fds=[listening.fileno()]) as process:
+            try:
+                yield {"url": f"http://127.0.0.1:{listening.getsockname()[1]}/mcp"}
+            finally:
+                process.terminate()
+
+
+def configure(data_dir: Path, fixture: dict[str, object]) -> None:
     data_dir.mkdir()
-    fixture = {"command": sys.executable, "args": ["-m", "tests.fakes.conformance"], "cwd": str(ROOT)}
     (data_dir / "mcp.json").write_text(json.dumps({"mcpServers": {"fixture": fixture}}))
     (data_dir / "mcp.json").chmod(0o600)
 
@@ -35,47 +58,44 @@ async def access_token(server: LiveServer, resource: str) -> str:
     return token
 
 
-@pytest.mark.parametrize(
-    ("selection", "scenarios"),
-    [
-        # All that 2025-11-25 requires, and three more that came later.
-        (["--requirements", "2025-11-25"], 33),
-        (["--scenario", "server-session-lifecycle", "--spec-version", "2025-03-26"], 1),
-    ],
-    ids=["2025-11-25", "2025-03-26"],
-)
-async def test_a_legacy_client_finds_what_its_revision_requires(
-    tmp_path: Path, selection: list[str], scenarios: int
-) -> None:
-    outcome = await examine(tmp_path, *selection)
-    assert outcome.failures == ""
-    assert outcome.status == 0, outcome.printed
-    assert len(outcome.checks) == scenarios
+async def test_a_legacy_client_finds_what_its_revision_requires(tmp_path: Path, kind: str) -> None:
+    async with examined(tmp_path, kind) as examine:
+        outcome = await examine("--requirements", "2025-11-25")
+        assert outcome.failures == ""
+        assert outcome.status == 0, outcome.printed
+        assert len(outcome.checks) == 33  # All that it requires, and three that came later.
+        await examine_one(examine, "server-session-lifecycle", "2025-03-26")
 
 
-async def examine(tmp_path: Path, *selection: str) -> suite.Outcome:
-    """The suite's verdict on the gateway in front of the fixture server."""
+async def test_a_modern_client_finds_what_its_revision_requires_and_more(tmp_path: Path, kind: str) -> None:
+    async with examined(tmp_path, kind) as examine:
+        outcome = await examine("--requirements", "2026-07-28")
+        # The tasks extension is none of the requirements, and the fixture has none of it.
+        assert [line for line in outcome.failures.splitlines() if not line.startswith("tasks-")] == []
+        assert outcome.status == 0, outcome.printed
+        for scenario in ("http-header-validation", "http-custom-header-server-validation", "json-schema-2020-12"):
+            await examine_one(examine, scenario, "2026-07-28")
+
+
+@asynccontextmanager
+async def examined(tmp_path: Path, kind: str) -> AsyncIterator[Examine]:
+    """The suite, which gives its verdict on the gateway in front of the fixture server."""
     suite.need_suite()
-    configure(tmp_path / "data")
-    async with LiveServer(tmp_path) as server, InjectProxy(server.port) as proxy:
-        token = await access_token(server, f"{server.origin}/mcp/fixture")
-        proxy.headers = {"Authorization": f"Bearer {token}"}
-        url = f"{proxy.origin}/mcp/fixture"
-        return await suite.run(tmp_path / "out", "server", "--url", url, *selection)
+    with fixture_server(kind) as fixture:
+        configure(tmp_path / "data", fixture)
+        async with LiveServer(tmp_path) as server, InjectProxy(server.port) as proxy:
+            token = await access_token(server, f"{server.origin}/mcp/fixture")
+            proxy.headers = {"Authorization": f"Bearer {token}"}
+            url = f"{proxy.origin}/mcp/fixture"
+
+            async def examine(*selection: str) -> suite.Outcome:
+                return await suite.run(tmp_path / "-".join(selection), "server", "--url", url, *selection)
+
+            yield examine
 
 
-async def test_a_modern_client_finds_what_its_revision_requires(tmp_path: Path) -> None:
-    outcome = await examine(tmp_path, "--requirements", "2026-07-28")
-    # The tasks extension is none of the requirements, and the fixture has none of it.
-    assert [line for line in outcome.failures.splitlines() if not line.startswith("tasks-")] == []
-    assert outcome.status == 0, outcome.printed
-
-
-@pytest.mark.parametrize(
-    "scenario", ["http-header-validation", "http-custom-header-server-validation", "json-schema-2020-12"]
-)
-async def test_a_modern_client_finds_what_no_requirement_lists(tmp_path: Path, scenario: str) -> None:
-    outcome = await examine(tmp_path, "--scenario", scenario, "--spec-version", "2026-07-28")
+async def examine_one(examine: Examine, scenario: str, version: str) -> None:
+    outcome = await examine("--scenario", scenario, "--spec-version", version)
     assert outcome.failures == ""
     assert outcome.status == 0, outcome.printed
     assert list(outcome.checks) == [scenario]

@@ -1,5 +1,7 @@
-"""Who a modern request is from, as far as it decides which child may serve it."""
+"""Who a modern request is from: what decides which child may serve it, and what a remote server is told."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -9,10 +11,16 @@ from .. import frames
 Share = Literal["session", "user", "all"]
 
 
+NO_HEADERS: Mapping[str, str] = MappingProxyType({})
+
+
 class Caller(NamedTuple):
+    """``headers`` are those that the request has beside what every request repeats in them: `Mcp-Param-*`."""
+
     subject: str
     grant_id: str
     capabilities: msgspec.Raw
+    headers: Mapping[str, str] = NO_HEADERS
 
     def key(self, share: Share) -> tuple[str | bytes, ...]:
         """The same for callers who may have one child together.

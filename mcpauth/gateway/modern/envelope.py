@@ -1,5 +1,6 @@
 """What a modern request says of itself in ``params._meta``."""
 
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import msgspec
@@ -8,15 +9,20 @@ from ...errors import InvalidParameters, UnsupportedVersion
 from .. import frames
 from ..eras import CAPABILITIES, LOG_LEVEL, VERSION
 from ..frames import Frame
+from .caller import NO_HEADERS
 
 
 class Envelope(NamedTuple):
-    """``params`` are the request's own, once decoded; ``capabilities`` are what the client declares of itself."""
+    """``params`` are the request's own, once decoded; ``capabilities`` are what the client declares of itself.
+
+    ``headers`` are not of the body: what the client says in them beside what every request repeats.
+    """
 
     params: Frame
     meta: Frame
     version: str
     capabilities: msgspec.Raw
+    headers: Mapping[str, str] = NO_HEADERS
 
     @property
     def asks_for_logs(self) -> bool:

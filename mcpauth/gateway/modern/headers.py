@@ -7,11 +7,18 @@ from collections.abc import Iterable
 
 from ...errors import HeaderMismatch
 from .. import frames
+from ..eras import VERSION
+from ..frames import Frame
 from .envelope import Envelope
 
 # Of the methods that ask for something by name: where the name is.
 NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}
 
+# Said of every request by its body, and what only the older era has.
+OURS = {"mcp-protocol-version", "mcp-method", "mcp-name", "mcp-session-id"}
+
+# What a header can carry as it is.
+PLAIN = re.compile(r"[!-~](?:[ -~]*[!-~])?")
 SENTINEL = re.compile(r"=\?base64\?(?P<payload>.*)\?=")
 
 
@@ -34,6 +41,33 @@ class Headers:
         """As ``one``, out of the Base64 that values take which are no plain ASCII."""
         value = self.one(name)
         return None if value is None else _decode(name, value)
+
+    def others(self) -> dict[str, str]:
+        """`Mcp-*` that nothing here knows, in lower case: for a server that may. Raises HeaderMismatch."""
+        unknown = [name for name in self._values if name.startswith("mcp-") and name not in OURS]
+        found = {name: self.one(name) for name in unknown}
+        return {name: value for name, value in found.items() if value is not None and PLAIN.fullmatch(value)}
+
+
+def repeating(frame: Frame) -> dict[str, str]:
+    """What a request is sent with; nothing for one that is not of this era."""
+    params = frames.members(frame.get("params"))
+    version = frames.text(frames.members(params.get("_meta")).get(VERSION))
+    method = frames.text(frame["method"])
+    if version is None or method is None:
+        return {}
+    found = {"MCP-Protocol-Version": encoded(version), "Mcp-Method": encoded(method)}
+    name = frames.text(params.get(NAMED.get(method, "")))
+    if name is not None:
+        found["Mcp-Name"] = encoded(name)
+    return found
+
+
+def encoded(value: str) -> str:
+    """In Base64 when it is no plain ASCII, or would be taken for Base64."""
+    if PLAIN.fullmatch(value) and not SENTINEL.fullmatch(value):
+        return value
+    return f"=?base64?{base64.b64encode(value.encode()).decode()}?="
 
 
 def check(headers: Headers, method: str, envelope: Envelope) -> None:

@@ -9,7 +9,7 @@ import msgspec
 from ...errors import HeaderMismatch
 from .. import frames
 from ..frames import Frame
-from .headers import Headers
+from .headers import Headers, encoded
 
 ANNOTATION = "x-mcp-header"
 PREFIX = "Mcp-Param-"
@@ -60,10 +60,7 @@ def declared(definition: msgspec.Raw) -> tuple[Parameter, ...]:
 
 def check(parameters: tuple[Parameter, ...], headers: Headers, params: Frame) -> None:
     """Argument and header are both there and say the same, or neither is. Raises HeaderMismatch."""
-    try:
-        arguments = frames.value(params["arguments"]) if parameters and "arguments" in params else {}
-    except (msgspec.DecodeError, RecursionError):
-        arguments = {}
+    arguments = _arguments(parameters, params)
     for parameter in parameters:
         given = headers.decoded(parameter.header)
         value = _at(arguments, parameter.path)
@@ -71,6 +68,21 @@ def check(parameters: tuple[Parameter, ...], headers: Headers, params: Frame) ->
             continue
         if given is None or value is None or not _same(parameter, value, given):
             raise HeaderMismatch(f'{parameter.header} is not the argument "{".".join(parameter.path)}"')
+
+
+def mirrored(parameters: tuple[Parameter, ...], params: Frame) -> dict[str, str]:
+    """The headers that a call with these arguments is sent with, in lower case."""
+    arguments = _arguments(parameters, params)
+    found = {one.header.lower(): _text(one, _at(arguments, one.path)) for one in parameters}
+    return {name: encoded(text) for name, text in found.items() if text is not None}
+
+
+def _arguments(parameters: tuple[Parameter, ...], params: Frame) -> Any:
+    """Decoded, when they are needed at all."""
+    try:
+        return frames.value(params["arguments"]) if parameters and "arguments" in params else {}
+    except (msgspec.DecodeError, RecursionError):
+        return {}
 
 
 def _parts(schema: Any) -> Iterator[tuple[Path | None, dict[str, Any]]]:
@@ -97,6 +109,17 @@ def _at(arguments: Any, path: Path) -> Any:
     for key in path:
         arguments = arguments.get(key) if isinstance(arguments, dict) else None
     return None if isinstance(arguments, dict | list) else arguments
+
+
+def _text(parameter: Parameter, value: bool | str | float | None) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    try:
+        return str(int(value) if parameter.is_integer and value == int(value) else value)
+    except (ValueError, OverflowError):  # Infinite, or longer than Python converts.
+        return None
 
 
 def _same(parameter: Parameter, value: Any, given: str) -> bool:

@@ -44,10 +44,13 @@ class ModernSingle:
         about.require(offer.versions)
         if method in REMOVED:
             raise UnknownMethod(f"{method} is not of this revision of MCP")
+        said = given.others()
         if method == "tools/call":
             _, name = tools.called(frame)
-            parameters.check(offer.parameters.get(name, ()), given, about.params)
-        return self._request(principal, method, frame, about, offer)
+            declared = offer.parameters.get(name, ())
+            parameters.check(declared, given, about.params)
+            said |= parameters.mirrored(declared, about.params)
+        return self._request(principal, method, frame, about._replace(headers=said), offer)
 
     def end_grant(self, grant_id: str) -> None:
         for replies in list(self._active):
@@ -99,7 +102,7 @@ class ModernSingle:
     ) -> Answer:
         replies = ModernReplies(
             self._served,
-            Caller(principal.subject, principal.grant_id, about.capabilities),
+            Caller(principal.subject, principal.grant_id, about.capabilities, about.headers),
             frame,
             heard=self._heard,
             ended=self._active.discard,

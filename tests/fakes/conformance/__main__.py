@@ -1,10 +1,12 @@
 """The server that the conformance suite is run against, on the `mcp` SDK, in both eras.
 
-`python -m tests.fakes.conformance` speaks stdio; with `--port N` streamable HTTP, at http://localhost:N/mcp.
+`python -m tests.fakes.conformance` speaks stdio; with `--socket FD` streamable HTTP, at /mcp of a socket that is
+listening already.
 """
 
 import argparse
 import itertools
+import socket
 import warnings
 
 import anyio
@@ -47,20 +49,21 @@ async def serve_stdio() -> None:
         await server.run(reading, writing, server.create_initialization_options())
 
 
-def serve_http(port: int) -> None:
+def serve_http(descriptor: int) -> None:
     app = build().streamable_http_app(event_store=Events(), retry_interval=RETRY)
-    uvicorn.run(app, host="127.0.0.1", port=port, log_level="warning")
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=1)
+    uvicorn.Server(config).run(sockets=[socket.socket(fileno=descriptor)])
 
 
 def main() -> None:
     warnings.simplefilter("ignore", MCPDeprecationWarning)  # Legacy clients still sample and log.
     parser = argparse.ArgumentParser()
-    parser.add_argument("--port", type=int)
-    port = parser.parse_args().port
-    if port is None:
+    parser.add_argument("--socket", type=int)
+    descriptor = parser.parse_args().socket
+    if descriptor is None:
         anyio.run(serve_stdio)
     else:
-        serve_http(port)
+        serve_http(descriptor)
 
 
 main()
