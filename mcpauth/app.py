@@ -138,6 +138,7 @@ class Services(NamedTuple):
             try:
                 await self.sessions.close_idle(now)
                 self.sessions.flush()
+                self.gateway.flush()
                 if now - swept_at >= SWEEP:
                     swept_at = now
                     await self.sweep.run(now)

@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable
 import msgspec
 
 from .. import log
-from ..errors import BackendUnavailable, GatewayError, SessionLost
+from ..errors import BackendUnavailable, GatewayError, SessionLost, UnknownSession
 from . import frames, tools
 from .frames import Frame
 from .mcp_session import Link, McpSession
@@ -34,6 +34,7 @@ class Replies:
         self.finished = False  # what was given last is the response
         self.streams = True  # False: the client can take only the response here, the rest goes to its mailbox
         self.code: int | None = None  # in this era HTTP says nothing of errors
+        self.error: GatewayError | None = None  # but of a session that is none any more
         self.served = served  # who has the request, or had it last
         self.change = change  # what is made of the response
         self._session, self._frame, self._others = session, frame, list(others)
@@ -80,6 +81,9 @@ class Replies:
                 return self._failed(error)
             self._again, self._source = True, None
             return await self._next()
+        except UnknownSession as error:
+            self.error = error
+            return frames.failure(self._frame["id"], error)
         except GatewayError as error:
             return self._failed(error)
         except StopAsyncIteration:

@@ -43,6 +43,7 @@ class ModernSession(Protocol):
 class Backend(Protocol):
     name: str
     legacy_only: bool  # it is not asked for the modern era
+    starts_processes: bool  # a session costs one, and is begun only when it is needed
 
     async def start(self) -> None:
         """Raises BackendUnavailable with a message that names what to change."""

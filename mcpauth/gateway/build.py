@@ -9,6 +9,7 @@ from typing import NamedTuple
 from .. import log
 from ..ambient import Ambient
 from ..store.database import Database
+from ..store.mcp_sessions import McpSessionStore
 from ..store.published_names import PublishedNameStore
 from . import configuration
 from .backend import Backend
@@ -59,7 +60,7 @@ def build(
     reaper = Reaper()
     backends = Backends(data_dir, ambient, environ, reaper)
     names = PublishedNames(PublishedNameStore(database), ambient)
-    gateway = Gateway(backends.of(given), names, ambient, reaper)
+    gateway = Gateway(backends.of(given), names, McpSessionStore(database), ambient, reaper)
 
     def take(changed: Configuration) -> None:
         gateway.serve(backends.of(changed))

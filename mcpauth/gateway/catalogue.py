@@ -8,7 +8,10 @@ from typing import Literal, NamedTuple
 from .. import log
 from ..ambient import Ambient
 from ..errors import BackendUnavailable, GatewayError, UnknownBackend
-from .listing import Kind
+from . import frames
+from .eras import LEGACY, NEWEST_LEGACY
+from .frames import Frame
+from .listing import Kind, Listing
 from .probe import ModernOffer, Offer, probe
 from .served import Served
 from .tools import Tool
@@ -20,6 +23,8 @@ logger = logging.getLogger(__name__)
 PATIENCE = 10.0
 PROBING = 60.0
 BACK_OFF = (5, 15, 60, 300)
+# What was heard is good for so long where nobody would hear of a change: while no child runs, none can tell of it.
+LATELY = 300
 # Between two probes of one backend, whatever it says: each may start a process.
 PAUSE = 2.0
 
@@ -41,6 +46,9 @@ class _Entry:
         self.state: State = "starting"
         self.reason: str | None = None
         self.offer: Offer | None = None
+        self.offered_at = 0
+        self.greetings: dict[str, Frame] = {}  # what it answers to initialize, by the version it is asked for
+        self.varies = False  # it answers initialize now so, now otherwise
         self.probing: asyncio.Task[None] | None = None
         self.stale = False
         self.missed = False  # a list was given without it
@@ -145,6 +153,35 @@ class Catalogue:
             raise BackendUnavailable(entry.reason or f"the server {backend} is still starting; try again")
         return entry.offer.modern
 
+    def greeting(self, backend: str, version: str) -> Frame | None:
+        """The result of an initialize that asks for ``version``, when it is known what the backend would say."""
+        entry = self._entry(backend)
+        if entry.state != "ok" or entry.varies:
+            return None
+        # Of a version that it does not know, a server answers with its newest.
+        return entry.greetings.get(version if version in LEGACY else NEWEST_LEGACY)
+
+    def greeted(self, backend: str, version: str, greeting: Frame) -> None:
+        """A client asked for ``version``, and got this."""
+        if version in LEGACY:
+            self._entry(backend).greetings[version] = greeting
+
+    def differs(self, backend: str) -> None:
+        """A client was told what it says to initialize, and then it said something else."""
+        if backend in self._entries:
+            self._entries[backend].varies = True
+
+    async def lately(self, backend: str) -> Listing | None:
+        """What the backend lists in the older era, as of a short while ago; None when only it can tell."""
+        entry = self._entry(backend)
+        if entry.state == "ok" and self._ambient.now() >= entry.offered_at + LATELY:
+            self._probe(entry)
+            if entry.probing is not None:
+                await asyncio.wait([entry.probing], timeout=self._patience)
+        if entry.state != "ok" or entry.probing is not None or entry.offer is None:
+            return None
+        return entry.offer.listing if entry.offer.greeting is not None else None
+
     def _entry(self, backend: str) -> _Entry:
         if backend not in self._entries:
             raise UnknownBackend(f"the server {backend} is gone")
@@ -190,6 +227,8 @@ class Catalogue:
         else:
             entry.served.speaks(entry.offer.greeting, entry.offer.modern.discovered, self._ambient)
             entry.state, entry.reason, entry.failures = "ok", None, 0
+            entry.offered_at = self._ambient.now()
+            entry.greetings = _greetings(entry.offer)
             about = log.fields(backend=entry.served.name, tools=len(entry.offer.tools))
             logger.info("backend_probed", extra=about)
             changed = frozenset() if before is None else entry.offer.differences(before)
@@ -220,3 +259,11 @@ class Catalogue:
         offered = entry.offer.tools.values() if entry.offer is not None else ()
         admitted = tuple(tool for tool in offered if entry.served.tools.admits(tool.name))
         return BackendState(entry.served.name, entry.state, entry.reason, admitted)
+
+
+def _greetings(offer: Offer) -> dict[str, Frame]:
+    """By the versions that it would answer so: the newest, which it was asked for, and what it agreed to instead."""
+    if offer.greeting is None:
+        return {}
+    agreed = frames.text(offer.greeting.get("protocolVersion"))
+    return {version: offer.greeting for version in (NEWEST_LEGACY, agreed) if version in LEGACY}

@@ -8,6 +8,7 @@ import msgspec
 from ..ambient import Ambient
 from ..errors import GatewayError, InvalidMessage, ResourceNotFound, UnknownBackend
 from ..models.principal import Principal
+from ..store.mcp_sessions import McpSessionStore
 from . import frames
 from .answer import ACCEPTED, Answer, refused
 from .catalogue import BackendState, Catalogue
@@ -37,13 +38,18 @@ Endpoint = Merged | Single
 
 class Gateway:
     def __init__(
-        self, backends: Sequence[Served], names: PublishedNames, ambient: Ambient, reaper: Reaper | None = None
+        self,
+        backends: Sequence[Served],
+        names: PublishedNames,
+        mcp_sessions: McpSessionStore,
+        ambient: Ambient,
+        reaper: Reaper | None = None,
     ) -> None:
         self._reaper = reaper
         self._backends = {served.name: served for served in backends}
         self._names = names
         self._catalogue = Catalogue(backends, ambient, self._lists_changed)
-        self._sessions = McpSessions(ambient, self._catalogue.refresh)
+        self._sessions = McpSessions(mcp_sessions, ambient, self._catalogue)
         uris = UriOwners()
         legacy = Together(self._backends, self._catalogue, names, uris, legacy_half, ResourceNotFound)
         self._endpoints: dict[str | None, Endpoint] = {None: Merged(legacy, self._catalogue)}
@@ -51,11 +57,13 @@ class Gateway:
         for served in backends:
             self._add(served)
         self._leaving: dict[asyncio.Task[None], tuple[Served, ModernSingle]] = {}
+        self._reviving: set[asyncio.Task[None]] = set()
         self._sweeping: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Ready for messages; what the backends offer is being found out."""
         await self._names.load()
+        await self._sessions.load()
         self._catalogue.start()
         self._sweeping = asyncio.create_task(self._sweep())
 
@@ -156,7 +164,17 @@ class Gateway:
 
     def listen(self, principal: Principal, *, backend: str | None, session_id: str) -> Listener:
         """What the client is told outside of its requests. To be closed by whoever stops listening."""
-        return self._sessions.find(principal, backend, session_id).mailbox.listen()
+        session = self._sessions.find(principal, backend, session_id)
+        for served in (self._backends.get(name) for name in set(session.subscribed.values())):
+            if served is not None and not session.linked(served.name):
+                reviving = asyncio.create_task(session.revive(served))
+                self._reviving.add(reviving)
+                reviving.add_done_callback(self._reviving.discard)
+        return session.mailbox.listen()
+
+    def flush(self) -> None:
+        """Queue for the disk when the MCP sessions were used last."""
+        self._sessions.flush()
 
     def end_session(self, principal: Principal, *, backend: str | None, session_id: str) -> None:
         self._sessions.dismiss(self._sessions.find(principal, backend, session_id))
@@ -221,6 +239,10 @@ class Gateway:
         if "error" in answer:
             self._sessions.dismiss(session)
             return Answer(reply=frames.encode(answer))
+        session.handshake.told(frames.members(answer["result"]))
+        kept = self._sessions.keep(session)
+        if kept is not None:
+            await kept
         return Answer(reply=frames.encode(answer), session_id=session.session_id)
 
     def _lists_changed(self, kinds: frozenset[Kind]) -> None:

@@ -19,6 +19,8 @@ from .modern.caller import Caller
 class HttpBackend:
     """Raises SettingsError when made, for a header that cannot be sent."""
 
+    starts_processes = False
+
     def __init__(
         self,
         name: str,

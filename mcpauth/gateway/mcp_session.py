@@ -3,14 +3,15 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 
 from .. import log
-from ..errors import BackendUnavailable, UnknownSession
-from ..models.principal import Principal
+from ..errors import BackendUnavailable, GatewayError, UnknownSession
 from . import frames, log_message
 from .backend import BackendSession
+from .catalogue import Catalogue
 from .frames import Frame
+from .handshake import SET_LEVEL, SUBSCRIBE, Handshake
 from .listing import LIST_CHANGED
 from .mailbox import Mailbox
 from .modern.caller import Caller
@@ -32,6 +33,7 @@ class Link:
         self.name = name
         self.session: BackendSession
         self.greeting: Frame = {}  # what it answered to initialize
+        self.initialized = False  # it was told that the client is
 
     @property
     def logs(self) -> bool:
@@ -41,43 +43,86 @@ class Link:
 
 
 class McpSession:
+    """``keep`` is called when there is more to remember, ``lost`` when the client must begin anew."""
+
     def __init__(
         self,
-        session_id: str,
-        principal: Principal,
+        session_hash: str,
+        owner: tuple[str, str],
+        grant_id: str,
         endpoint: str | None,
-        initialize: Frame,
-        list_changed: Callable[[str], None],
+        handshake: Handshake,
+        catalogue: Catalogue,
+        *,
+        keep: Callable[["McpSession"], object],
+        lost: Callable[["McpSession"], None],
     ) -> None:
-        self.session_id, self.endpoint = session_id, endpoint
-        self.grant_id = principal.grant_id
-        self.owner = (principal.subject, principal.client_id)
-        self._caller = Caller(principal.subject, principal.grant_id, frames.raw({}))
+        self.session_hash, self.owner, self.grant_id, self.endpoint = session_hash, owner, grant_id, endpoint
+        self.session_id: str | None = None  # of one from before a restart, once its client has come back
+        self._caller = Caller(owner[0], grant_id, frames.raw({}))
         self.used_at = 0
+        self.handshake = handshake
         self.mailbox = Mailbox(endpoint)
-        self.subscribed: dict[str, str] = {}  # at /mcp: the backend of each resource
-        self._initialize = initialize
-        self._level: Frame | None = None  # at /mcp: the request that set it
-        self._list_changed = list_changed
+        self._catalogue, self._keep, self._lost = catalogue, keep, lost
         self._requests: ServerRequests[Link] = ServerRequests()
         self._links: dict[str, Link] = {}
         self._opening: dict[str, asyncio.Task[Link]] = {}
+        self._opened: set[str] = set()  # the backends that it had a session with
         self._ended = False
+
+    def linked(self, backend: str) -> bool:
+        """Whether there is a session with the backend, or soon will be."""
+        return backend in self._links or backend in self._opening
 
     async def greet(self, served: Served) -> Frame:
         """What the backend answers to initialize. That the session is initialized, the client tells it."""
-        return (await self._shared(served, initialized=False)).greeting
+        return (await self._shared(served, first=True)).greeting
 
     async def send(self, served: Served, frame: Frame) -> tuple[Link, AsyncIterator[Frame]]:
         """Who has the request now, and what comes back. A backend session that was over is opened again."""
-        link = self._links.get(served.name) or await self._shared(served, initialized=True)
+        link = self._links.get(served.name) or await self._link(served)
         try:
             return link, link.session.request(frame)
         except BackendUnavailable:
             if self._links.get(served.name) is link:
                 del self._links[served.name]
-        link = self._links.get(served.name) or await self._shared(served, initialized=True)
+        link = self._links.get(served.name) or await self._link(served)
         return link, link.session.request(frame)
+
+    async def revive(self, served: Served) -> None:
+        """The client listens again: what it follows is followed for it again."""
+        try:
+            await self._link(served)
+        except GatewayError as error:
+            logger.info("not_revived", extra=log.fields(backend=served.name, reason=error.message))
+
+    # What a new session with a backend must hear too.
+
+    @property
+    def subscribed(self) -> Mapping[str, str]:
+        """The backend of each resource that the client follows."""
+        return self.handshake.subscribed
+
+    def follow(self, uri: str, backend: str) -> None:
+        self.handshake.subscribed[uri] = backend
+        self._keep(self)
+
+    def leave(self, uri: str) -> str | None:
+        """Who had it."""
+        backend = self.handshake.subscribed.pop(uri, None)
+        if backend is not None:
+            self._keep(self)
+        return backend
+
+    def wants_logs(self, level: str) -> None:
+        if self.handshake.log_level != level:
+            self.handshake.log_level = level
+            self._keep(self)
+
+    def changed(self) -> None:
+        """What the client knows of the lists may not be so any more."""
+        for frame in self.handshake.changes():
+            self.mailbox.put(frames.encode(frame))
 
     def outward(self, link: Link, frame: Frame) -> Frame | None:
         """What the client gets of a request or notification of the backend's."""
@@ -87,7 +132,7 @@ class McpSession:
         if method == "notifications/cancelled":
             return self._requests.take_back(link, frame)
         if method in LIST_CHANGED:
-            self._list_changed(link.name)
+            self._catalogue.refresh(link.name)
             if self.endpoint is None:
                 return None  # The client is told when the merged list has changed.
         if self.endpoint is not None:
@@ -96,9 +141,9 @@ class McpSession:
             return None
         return log_message.named(link.name, frame)
 
-    async def set_level(self, frame: Frame) -> None:
+    async def set_level(self, level: str, frame: Frame) -> None:
         """At /mcp: of what every backend logs to the client, also of those that are opened later."""
-        self._level = frame
+        self.wants_logs(level)
         await asyncio.gather(*(self._tell(link, frame) for link in self._links.values() if link.logs))
 
     async def notify(self, frame: Frame) -> None:
@@ -107,8 +152,11 @@ class McpSession:
             if (asked := self._requests.progress(frame)) is not None:
                 await asked[0].session.notify(asked[1])
             return
+        initialized = frames.text(frame["method"]) == "notifications/initialized"
         for link in list(self._links.values()):
-            await link.session.notify(frame)
+            if not (initialized and link.initialized):
+                link.initialized = True
+                await link.session.notify(frame)
 
     async def answer(self, frame: Frame) -> None:
         """Pass the client's answer on to the backend that asked."""
@@ -127,13 +175,21 @@ class McpSession:
             return_exceptions=True,
         )
 
-    async def _shared(self, served: Served, *, initialized: bool) -> Link:
+    async def _link(self, served: Served) -> Link:
+        try:
+            return await self._shared(served, first=False)
+        except UnknownSession:
+            if not self._ended:
+                self._lost(self)
+            raise
+
+    async def _shared(self, served: Served, *, first: bool) -> Link:
         """A new session with the backend; whoever comes while it is being opened waits for the same."""
         opening = self._opening.get(served.name)
         if opening is None:
             if self._ended:
                 raise UnknownSession("the MCP session has ended")
-            opening = asyncio.create_task(self._open(served, initialized))
+            opening = asyncio.create_task(self._open(served, first))
             self._opening[served.name] = opening
             opening.add_done_callback(lambda _: self._opening.pop(served.name))
         try:
@@ -143,13 +199,17 @@ class McpSession:
                 raise UnknownSession("the MCP session has ended") from None
             raise
 
-    async def _open(self, served: Served, initialized: bool) -> Link:
+    async def _open(self, served: Served, first: bool) -> Link:
         link = Link(served.name)
         try:
             async with asyncio.timeout(OPENING):
                 link.session = await served.open(lambda frame: self._heard(link, frame), self._caller)
                 try:
-                    await self._greeted(link, initialized)
+                    link.greeting = await last(
+                        link.session.request(self.handshake.initialize), lambda frame: self._heard(link, frame)
+                    )
+                    if not first:
+                        await self._go_on(link)
                 except BaseException:
                     await link.session.close()
                     raise
@@ -159,23 +219,25 @@ class McpSession:
             logger.warning("backend_unavailable", extra=log.fields(backend=served.name, reason=error.message))
             raise
         self._links[served.name] = link
+        if served.name in self._opened:
+            self.changed()
+        self._opened.add(served.name)
         return link
 
-    async def _greeted(self, link: Link, initialized: bool) -> None:
-        link.greeting = await last(link.session.request(self._initialize), lambda frame: self._heard(link, frame))
-        if initialized:
-            if "error" in link.greeting:
-                raise BackendUnavailable(f"the server {link.name} refused to initialize")
-            await link.session.notify(frames.notification("notifications/initialized"))
-            await self._replay(link)
-
-    async def _replay(self, link: Link) -> None:
-        """What the client has said to all of them, or to this one before it was opened again."""
-        if self._level is not None and link.logs:
-            await self._tell(link, self._level)
-        for number, (uri, backend) in enumerate(self.subscribed.items()):
+    async def _go_on(self, link: Link) -> None:
+        """Bring the new session to where the client believes it is. Raises UnknownSession where that cannot be."""
+        if "error" in link.greeting:
+            raise BackendUnavailable(f"the server {link.name} refused to initialize")
+        if self.endpoint is not None and not self.handshake.agrees(frames.members(link.greeting.get("result"))):
+            self._catalogue.differs(link.name)
+            raise UnknownSession(f"the server {link.name} is not what it was: initialize again")
+        link.initialized = True
+        await link.session.notify(frames.notification("notifications/initialized"))
+        if self.handshake.log_level is not None and link.logs:
+            await self._tell(link, frames.request(0, SET_LEVEL, {"level": self.handshake.log_level}))
+        for number, (uri, backend) in enumerate(self.subscribed.items(), 1):
             if backend == link.name:
-                await self._tell(link, frames.request(number, "resources/subscribe", {"uri": uri}))
+                await self._tell(link, frames.request(number, SUBSCRIBE, {"uri": uri}))
 
     async def _tell(self, link: Link, frame: Frame) -> None:
         """A request whose answer makes no difference to the client."""

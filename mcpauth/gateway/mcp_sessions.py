@@ -1,12 +1,17 @@
-"""All legacy MCP sessions: who may use which, how many there are, and when they end."""
+"""All legacy MCP sessions: who may use which, how many there are, and when they end. They outlive the process."""
 
 import asyncio
-from collections.abc import Callable
 
-from ..ambient import Ambient
+import msgspec
+
+from ..ambient import Ambient, fingerprint
 from ..errors import BackendUnavailable, UnknownSession
 from ..models.principal import Principal
+from ..models.records import StoredMcpSession
+from ..store.mcp_sessions import McpSessionStore
+from .catalogue import Catalogue
 from .frames import Frame
+from .handshake import Handshake
 from .mcp_session import McpSession
 
 PER_GRANT = 5
@@ -14,12 +19,31 @@ IDLE = 24 * 3600
 
 
 class McpSessions:
-    """In the order of their last use."""
+    """In the order of their last use. The disk knows the hash of an id alone, and so do we until its client comes."""
 
-    def __init__(self, ambient: Ambient, list_changed: Callable[[str], None]) -> None:
-        self._ambient, self._list_changed = ambient, list_changed
+    def __init__(self, store: McpSessionStore, ambient: Ambient, catalogue: Catalogue) -> None:
+        self._store, self._ambient, self._catalogue = store, ambient, catalogue
         self._sessions: dict[str, McpSession] = {}
+        self._by_id: dict[str, McpSession] = {}
         self._closing: dict[asyncio.Task[None], str] = {}
+        self._used: set[str] = set()  # since the last flush
+
+    async def load(self) -> None:
+        """Those from before a restart."""
+        for stored in await self._store.list(self._ambient.now() - IDLE):
+            try:
+                handshake = Handshake.decode(stored.handshake)
+            except msgspec.DecodeError:
+                continue
+            session = self._make(
+                stored.session_hash,
+                (stored.user_id, stored.client_id),
+                stored.grant_id or "",
+                stored.endpoint,
+                handshake,
+            )
+            session.used_at = stored.last_used_at
+            session.changed()
 
     def open(self, principal: Principal, endpoint: str | None, initialize: Frame) -> McpSession:
         """A new session; of a grant that has five, the least recently used ends."""
@@ -27,27 +51,61 @@ class McpSessions:
             # Their children still run: a client must not start more than it may have.
             raise BackendUnavailable("too many MCP sessions were begun in a short time; wait a moment")
         session_id = self._ambient.secret()
-        session = McpSession(session_id, principal, endpoint, initialize, self._list_changed)
-        session.used_at = self._ambient.now()
-        self._sessions[session_id] = session
+        owner = principal.subject, principal.client_id
+        session = self._make(fingerprint(session_id), owner, principal.grant_id, endpoint, Handshake(initialize))
+        session.session_id, session.used_at = session_id, self._ambient.now()
+        self._by_id[session_id] = session
         of_grant = [other for other in self._sessions.values() if other.grant_id == principal.grant_id]
         for other in of_grant[:-PER_GRANT]:
             self.dismiss(other)
         return session
 
+    def keep(self, session: McpSession) -> asyncio.Future[int] | None:
+        """On disk once that is done; what is too large to be kept lives as long as this process."""
+        if session.session_hash not in self._sessions:
+            return None
+        handshake = session.handshake.encode()
+        if handshake is None:
+            self._store.remove([session.session_hash])
+            return None
+        return self._store.keep(
+            StoredMcpSession(
+                session_hash=session.session_hash,
+                grant_id=session.grant_id or None,
+                user_id=session.owner[0],
+                client_id=session.owner[1],
+                endpoint=session.endpoint,
+                handshake=handshake,
+                last_used_at=session.used_at,
+            )
+        )
+
     def find(self, principal: Principal, endpoint: str | None, session_id: str) -> McpSession:
         """Raises UnknownSession for what has ended, another principal's, and another endpoint's alike."""
-        session = self._sessions.get(session_id)
+        session = self._by_id.get(session_id) or self._sessions.get(fingerprint(session_id))
         if session is None or session.owner != (principal.subject, principal.client_id):
             raise UnknownSession("unknown Mcp-Session-Id: initialize again")
         if session.endpoint != endpoint or self._idle(session):
             raise UnknownSession("unknown Mcp-Session-Id: initialize again")
+        if session.session_id is None:
+            session.session_id = session_id
+            self._by_id[session_id] = session
         session.used_at = self._ambient.now()
-        self._sessions[session_id] = self._sessions.pop(session_id)
+        self._used.add(session.session_hash)
+        self._sessions[session.session_hash] = self._sessions.pop(session.session_hash)
         return session
 
     def of_endpoint(self, endpoint: str | None) -> list[McpSession]:
         return [session for session in self._sessions.values() if session.endpoint == endpoint]
+
+    def flush(self) -> None:
+        """Queue the last uses for the disk. Whoever listens is using it."""
+        for session in self._sessions.values():
+            if session.mailbox.listened_to:
+                session.used_at = self._ambient.now()
+                self._used.add(session.session_hash)
+        self._store.touch({one: self._sessions[one].used_at for one in self._used if one in self._sessions})
+        self._used.clear()
 
     def sweep(self) -> None:
         """End what nobody has used for a day."""
@@ -57,26 +115,44 @@ class McpSessions:
 
     def dismiss(self, session: McpSession) -> None:
         """It has ended; its children are given the time they need."""
-        task = asyncio.create_task(self._finish([session]))
-        self._closing[task] = session.grant_id
-        task.add_done_callback(self._closing.pop)
-        self._sessions.pop(session.session_id, None)
+        if session.session_hash in self._sessions:
+            task = asyncio.create_task(self._finish([session]))
+            self._closing[task] = session.grant_id
+            task.add_done_callback(self._closing.pop)
+            self._forget([session])
 
     async def end_grant(self, grant_id: str) -> None:
-        await self._finish([session for session in self._sessions.values() if session.grant_id == grant_id])
+        sessions = [session for session in self._sessions.values() if session.grant_id == grant_id]
+        self._forget(sessions)
+        await self._finish(sessions)
 
     def hang_up(self) -> None:
         for session in self._sessions.values():
             session.mailbox.close()
 
     async def close(self) -> None:
+        """Their children end; the sessions themselves do not."""
+        self.flush()
         await self._finish(list(self._sessions.values()))
         await asyncio.gather(*self._closing)
+
+    def _make(
+        self, session_hash: str, owner: tuple[str, str], grant_id: str, endpoint: str | None, handshake: Handshake
+    ) -> McpSession:
+        session = McpSession(
+            session_hash, owner, grant_id, endpoint, handshake, self._catalogue, keep=self.keep, lost=self.dismiss
+        )
+        self._sessions[session_hash] = session
+        return session
 
     def _idle(self, session: McpSession) -> bool:
         return session.used_at + IDLE <= self._ambient.now() and not session.mailbox.listened_to
 
-    async def _finish(self, sessions: list[McpSession]) -> None:
+    def _forget(self, sessions: list[McpSession]) -> None:
         for session in sessions:
-            self._sessions.pop(session.session_id, None)
+            self._sessions.pop(session.session_hash, None)
+            self._by_id.pop(session.session_id or "", None)
+        self._store.remove(session.session_hash for session in sessions)
+
+    async def _finish(self, sessions: list[McpSession]) -> None:
         await asyncio.gather(*(session.close() for session in sessions))

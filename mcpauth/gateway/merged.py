@@ -14,8 +14,6 @@ from .mcp_session import McpSession
 from .served import Served
 from .together import INSTRUCTIONS, LISTS, Together, text
 
-SUBSCRIPTIONS = 1000  # of one session
-
 
 class Merged:
     name = None
@@ -58,9 +56,10 @@ class Merged:
                 served, params = await self._together.reference(principal, params)
                 return _ask(session, [served], frame, params)
             case "logging/setLevel":
-                if text(params, "level") not in log_message.LEVELS:
+                level = text(params, "level")
+                if level not in log_message.LEVELS:
                     raise InvalidParameters('"level" is none of those that there are')
-                await session.set_level(frame)
+                await session.set_level(level, frame)
                 return _result(frame, {})
             case "ping":
                 return _result(frame, {})
@@ -102,12 +101,11 @@ class Merged:
     async def _subscribe(self, principal: Principal, session: McpSession, frame: Frame, params: Frame) -> Answer:
         uri = text(params, "uri")
         candidates = await self._together.resource(principal, uri)
-        if len(session.subscribed) >= SUBSCRIPTIONS and uri not in session.subscribed:
-            raise InvalidParameters(f"{SUBSCRIPTIONS} subscriptions are all that one session may have")
+        session.handshake.make_room(uri)
 
         def answered(answer: Frame) -> Frame:
             if "error" not in answer:
-                session.subscribed[uri] = replies.served.name
+                session.follow(uri, replies.served.name)
             return answer
 
         replies = _replies(session, candidates, frame, params)
@@ -115,7 +113,7 @@ class Merged:
         return Answer(replies=replies)
 
     async def _unsubscribe(self, session: McpSession, frame: Frame, params: Frame) -> Answer:
-        served = self._together.served(session.subscribed.pop(text(params, "uri"), ""))
+        served = self._together.served(session.leave(text(params, "uri")) or "")
         return _result(frame, {}) if served is None else _ask(session, [served], frame, params)
 
 

@@ -5,14 +5,20 @@ empty (clients ask for them unprompted, and a refusal would send the person to t
 resource or a prompt needs `mcp`.
 """
 
-from ..errors import NotAllowed
+from ..errors import NotAllowed, UnknownMethod
 from ..models.principal import Principal
 from . import frames, tools
 from .answer import Answer, Replies
 from .catalogue import Catalogue
 from .frames import Frame
+from .handshake import LASTING, SET_LEVEL, SUBSCRIBE
+from .listing import KINDS, TOOLS
+from .log_message import LEVELS
 from .mcp_session import McpSession
 from .served import Served
+
+# What a client may ask before the backend is needed, and what is then told from memory.
+BY_METHOD = {kind.method: kind for kind in KINDS}
 
 HARMLESS = {"initialize", "ping", "logging/setLevel"}
 EMPTY = {
@@ -37,11 +43,24 @@ class Single:
         self._served.require(principal, read_only=True)
 
     async def initialize(self, session: McpSession, frame: Frame) -> Frame:
-        return await session.greet(self._served)
+        """Of a backend that costs a process, the answer that it would give; it is started when it is needed."""
+        version = frames.text(frames.members(frame.get("params")).get("protocolVersion"))
+        if version is not None and self._served.starts_processes:
+            known = self._catalogue.greeting(self.name, version)
+            if known is not None:
+                return frames.result(frame["id"], known)
+        answer = await session.greet(self._served)
+        if version is not None and "result" in answer:
+            self._catalogue.greeted(self.name, version, frames.members(answer["result"]))
+        return answer
 
     async def request(self, principal: Principal, session: McpSession, method: str, frame: Frame) -> Answer:
+        if self._served.starts_processes and not session.linked(self.name):
+            answer = await self._from_memory(principal, session, method, frame)
+            if answer is not None:
+                return Answer(reply=frames.encode(answer))
         if self._served.unrestricted(principal):
-            return Answer(replies=Replies(session, self._served, frame))
+            return self._relay(session, method, frame)
         if method == "tools/list":
             return Answer(replies=Replies(session, self._served, frame, lambda answer: self._list(principal, answer)))
         if method == "tools/call":
@@ -50,7 +69,52 @@ class Single:
             if method in EMPTY:
                 return Answer(reply=frames.encode(frames.result(frame["id"], {EMPTY[method]: []})))
             self._served.require(principal, read_only=False)
-        return Answer(replies=Replies(session, self._served, frame))
+        return self._relay(session, method, frame)
+
+    def _relay(self, session: McpSession, method: str, frame: Frame) -> Answer:
+        if method not in LASTING:
+            return Answer(replies=Replies(session, self._served, frame))
+        params = frames.members(frame.get("params"))
+        uri, level = frames.text(params.get("uri")), frames.text(params.get("level"))
+        if method == SUBSCRIBE and uri is not None:
+            session.handshake.make_room(uri)
+
+        def answered(answer: Frame) -> Frame:
+            if "error" not in answer:
+                if level in LEVELS and method == SET_LEVEL:
+                    session.wants_logs(level)
+                elif uri is not None and method == SUBSCRIBE:
+                    session.follow(uri, self.name)
+                elif uri is not None:
+                    session.leave(uri)
+            return answer
+
+        return Answer(replies=Replies(session, self._served, {**frame, "params": frames.raw(params)}, answered))
+
+    async def _from_memory(self, principal: Principal, session: McpSession, method: str, frame: Frame) -> Frame | None:
+        """The answer to what is no reason to start a process; None when the backend itself must answer."""
+        if method == "ping":
+            return frames.result(frame["id"], {})
+        params = frames.members(frame.get("params"))
+        level = frames.text(params.get("level"))
+        if method == SET_LEVEL and level in LEVELS and "logging" in session.handshake.capabilities:
+            session.wants_logs(level)
+            return frames.result(frame["id"], {})
+        kind = BY_METHOD.get(method)
+        if kind is None or "cursor" in params:
+            return None
+        listing = await self._catalogue.lately(self.name)
+        if listing is None or session.linked(self.name):
+            return None
+        if not listing.declares(kind.capability):
+            return frames.failure(frame["id"], UnknownMethod(f"the server {self.name} has no {kind.capability}"))
+        if kind is TOOLS:
+            listed = [tool.definition for tool in listing.tools.values() if self._served.lists(principal, tool)]
+        elif principal.scope_needed(self.name, read_only=False) is None:
+            listed = list(listing.definitions[kind].values())
+        else:
+            listed = []
+        return frames.result(frame["id"], {kind.member: listed})
 
     def _list(self, principal: Principal, answer: Frame) -> Frame:
         return tools.filtered(answer, lambda tool: self._served.lists(principal, tool))

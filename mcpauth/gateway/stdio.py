@@ -35,6 +35,7 @@ class StdioBackend:
     """Starts children when they are needed, and knows them all until they are gone."""
 
     legacy_only = False
+    starts_processes = True
 
     def __init__(
         self,

@@ -120,6 +120,18 @@ class Session(Record):
     generation: int
 
 
+class StoredMcpSession(Record):
+    """A legacy client's MCP session; ``handshake`` is JSON, see gateway/handshake.py. No grant: no authorization."""
+
+    session_hash: str
+    grant_id: str | None
+    user_id: str
+    client_id: str
+    endpoint: str | None
+    handshake: str
+    last_used_at: int
+
+
 class Notice(Record):
     """Something the owner should know: a line in ``status``, a banner on the pages."""
 

@@ -4,7 +4,7 @@ import asyncio
 
 from tornado.iostream import StreamClosedError
 
-from ..errors import GatewayError
+from ..errors import GatewayError, InvalidMessage
 from ..gateway.answer import Answer, Replies
 from ..gateway.eras import is_modern_version
 from ..gateway.gateway import Gateway
@@ -142,6 +142,9 @@ class McpHandler(GuardedHandler):
     async def _relay(self, replies: Replies | ModernReplies) -> None:
         self._replies = replies
         replies.streams = self._accepts(EVENT_STREAM)
+        if isinstance(replies, ModernReplies) and replies.endless and not replies.streams:
+            self.write_message(406, replies.refuse(InvalidMessage("a subscription needs Accept: text/event-stream")))
+            return
         if self._gone:
             replies.leave()
         if replies.streams:
@@ -149,7 +152,7 @@ class McpHandler(GuardedHandler):
         try:
             async for message in replies:
                 if replies.finished and not self._streaming:
-                    self.write_message(STATUS_OF_CODE.get(replies.code, 200), message)
+                    self.write_message(_status(replies), message)
                     return
                 await self._write_event(message)
             self.finish()
@@ -196,7 +199,7 @@ class McpHandler(GuardedHandler):
             self._timer = None
 
 
-def _status(answer: Answer) -> int:
+def _status(answer: Answer | Replies | ModernReplies) -> int:
     if answer.error is None or answer.code is not None:
         return STATUS_OF_CODE.get(answer.code, 200)
     return STATUS.get(type(answer.error), 200)

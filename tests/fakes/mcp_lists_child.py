@@ -14,6 +14,7 @@ PREFIX = "io.modelcontextprotocol/"
 SUBSCRIPTION, VERSION, LOG_LEVEL = PREFIX + "subscriptionId", PREFIX + "protocolVersion", PREFIX + "logLevel"
 
 FILE = pathlib.Path(sys.argv[1])
+STARTED, COUNTED = FILE.with_suffix(".started"), FILE.with_suffix(".counted")
 ERAS = {"--modern": ["modern"], "--dual": ["modern", "legacy"]}.get(sys.argv[-1], ["legacy"])
 
 ERA = []  # the one it has heard first
@@ -126,6 +127,13 @@ def call(to, params):
                 del LISTENING[subscription]
         case "exit":
             os._exit(3)
+        case "count":
+            # That it was run leaves a trace, whatever becomes of the process.
+            with COUNTED.open("a") as file:
+                file.write("x")
+            if arguments.get("exit"):
+                os._exit(3)
+            return COUNTED.read_text()
         case "ask":
             return question(to, params)
     return json.dumps({"by": FILE.stem, "name": params["name"], "arguments": arguments})
@@ -205,6 +213,8 @@ def request(to, method, params):
 
 
 def main():
+    with STARTED.open("a") as file:
+        file.write(f"{os.getpid()}\n")
     for line in sys.stdin:
         message = json.loads(line)
         if "method" not in message:

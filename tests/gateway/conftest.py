@@ -12,6 +12,7 @@ from mcpauth.gateway.gateway import Gateway
 from mcpauth.gateway.names import PublishedNames
 from mcpauth.gateway.served import Served
 from mcpauth.gateway.stdio import StdioBackend
+from mcpauth.store.mcp_sessions import McpSessionStore
 from mcpauth.store.published_names import PublishedNameStore
 from tests.fakes.mcp_client import Client
 
@@ -38,7 +39,9 @@ def serve(io_loop, database, ambient):
     started = []
 
     async def start(*backends):
-        gateway = Gateway(backends, PublishedNames(PublishedNameStore(database), ambient), ambient)
+        gateway = Gateway(
+            backends, PublishedNames(PublishedNameStore(database), ambient), McpSessionStore(database), ambient
+        )
         await gateway.start()
         started.append(gateway)
         return gateway
@@ -62,11 +65,15 @@ def connect(serve, child):
 
 @pytest.fixture
 def lists(ambient, tmp_path):
-    """Makes a backend whose child has these lists (see tests/fakes/mcp_lists_child.py); ``file`` is where they are."""
+    """Makes a backend whose child has these lists (see tests/fakes/mcp_lists_child.py); ``file`` is where they are.
+
+    Once more without lists, it is the same server in another process of ours.
+    """
 
     def make(name, era="--legacy", tools_filter=None, **lists):
         file = tmp_path / f"{name}.json"
-        file.write_text(json.dumps(lists))
+        if lists:
+            file.write_text(json.dumps(lists))
         stdio = StdioServer(command=sys.executable, args=(str(LISTS_CHILD), str(file), era), cwd=tmp_path)
         served = Served(StdioBackend(name, stdio, ambient, os.environ, 2.0), ToolFilter(**(tools_filter or {})))
         served.file = file

@@ -152,8 +152,8 @@ async def test_the_least_recently_used_that_is_idle_makes_room(serve, child, amb
     assert is_running(first)
     assert is_running(kept)
     busy = [await waiting(client) for client in (one, three)]
-    error = (await begin(gateway, number=4)).session_id
-    assert error is None
+    # To begin a session needs no child, to call a tool does.
+    assert (await (await begin(gateway, number=4)).call("x"))["result"]["isError"]
     refused = json.loads((await Client(gateway, "fake", principal(grant_id="x")).send("initialize", {})).reply)
     assert named in refused["error"]["message"]
     assert "busy" in refused["error"]["message"]
@@ -168,7 +168,7 @@ async def test_a_user_who_has_many_leaves_the_others_theirs(serve, child, ambien
     bob = await begin(gateway, subject="bob")
     before = await pid(bob)
     for number in range(3):
-        await begin(gateway, number=number)
+        await pid(await begin(gateway, number=number))
     assert await pid(bob) == before
 
 
@@ -192,12 +192,13 @@ async def test_those_that_will_not_end_are_not_forgotten(ambient):
 
 async def test_modern_callers_and_sessions_are_counted_alike(serve, child, ambient):
     gateway = await serve(child("fake", "--dual", "a", children=Children(ambient, per_user=1)))
+    await gateway.settled()
     before = await pid(await begin(gateway))
     modern = ModernClient(gateway, "fake")
     assert await pid(modern) != before
     await gone(before)
     going_on, _ = await modern.begun("x", do="begin")
-    assert (await begin(gateway, number=2)).session_id is None
+    assert (await (await begin(gateway, number=2)).call("x"))["result"]["isError"]
     going_on.leave()
     assert [message async for message in going_on]
 

@@ -129,6 +129,15 @@ async def test_frames_before_the_answer_make_it_a_stream(server):
     assert [message.get("method") for message in events(reply)] == ["notifications/progress"] * 2 + [None]
 
 
+async def test_a_subscription_without_a_stream_is_refused_at_once(server):
+    accept = {"Accept": "application/json"}
+    reply = await server.ask("subscriptions/listen", {"notifications": {"toolsListChanged": True}}, accept)
+    assert reply.code == 406
+    answer = json.loads(reply.body)
+    assert answer["id"] == 1
+    assert "text/event-stream" in answer["error"]["message"]
+
+
 async def test_a_subscription_is_a_stream_that_is_kept_alive(server, monkeypatch, tmp_path):
     monkeypatch.setattr(mcp, "JSON_WITHIN", 0.05)
     monkeypatch.setattr(mcp, "KEEP_ALIVE", 0.05)

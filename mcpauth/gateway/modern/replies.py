@@ -35,6 +35,8 @@ class ModernReplies:
         self.finished = False  # what was given last is the response
         self.streams = True  # False: the client can take only the response
         self.code: int | None = None  # the response's, when it is an error
+        self.error: GatewayError | None = None  # it is in the code
+        self.endless = frames.text(frame["method"]) == "subscriptions/listen"  # nothing comes of it but a stream
         self.grant_id = caller.grant_id
         self._served, self._caller, self._frame = served, caller, frame
         self._heard, self._ended, self._change = heard, ended, change
@@ -64,6 +66,11 @@ class ModernReplies:
         """The client is gone: nothing more is delivered, and the backend may stop."""
         self.cancel(RequestCancelled("the client has left"))
 
+    def refuse(self, error: GatewayError) -> bytes:
+        """In place of all that would have come."""
+        self.cancel(error)
+        return frames.encode(frames.failure(self._frame["id"], error))
+
     def cancel(self, error: GatewayError) -> None:
         self._ended(self)
         self._cancelled = error
@@ -72,7 +79,7 @@ class ModernReplies:
 
     def hang_up(self) -> None:
         """We are stopping: a subscription, which never ends by itself, ends now and in good order."""
-        if frames.text(self._frame["method"]) == "subscriptions/listen":
+        if self.endless:
             self._hung_up = True
             self.cancel(RequestCancelled("the server is stopping"))
 
