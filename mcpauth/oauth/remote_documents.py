@@ -113,7 +113,8 @@ class RemoteDocuments(Generic[T]):
         copy = await self._store.find(uri)
         if copy is not None and uri not in self._held:
             self._hold(uri, copy)
-        return copy
+        # A newer one may have come meanwhile.
+        return self._held.get(uri, copy)
 
     def _hold(self, uri: str, copy: Copy) -> None:
         self._held[uri] = copy

@@ -5,7 +5,11 @@ import json
 
 import pytest
 
-from tests.conftest import PASSWORD
+from mcpauth.app import build_services
+from mcpauth.errors import PageError
+from mcpauth.oauth.issuer import issuers
+from mcpauth.settings import Settings
+from tests.conftest import ORIGIN, PASSWORD
 from tests.oauth_client import answer
 
 CALLBACK = "http://127.0.0.1:4/callback"
@@ -51,66 +55,70 @@ async def test_looking_is_free_of_effects_but_for_the_copy(client, host, rows):
     assert sum(host.requests.values()) == 1
 
 
-@pytest.mark.parametrize(
-    ("changes", "says"),
-    [
-        ({"client_id": "http://127.0.0.1/other"}, "another client_id"),
-        ({"client_id": None}, "another client_id"),
-        ({"client_name": None}, "no client_name"),
-        ({"redirect_uris": None}, "no redirect URI"),
-        ({"redirect_uris": ["javascript:alert(1)", 7]}, "no redirect URI"),
-        ({"client_secret": "s3cret"}, "client secret"),
-        ({"token_endpoint_auth_method": "client_secret_post"}, "has no secret"),
-        ({"token_endpoint_auth_methods_supported": ["none", "client_secret_basic"]}, "has no secret"),
-        ({"token_endpoint_auth_method": "private_key_jwt"}, "private_key_jwt with keys"),
-        ({"token_endpoint_auth_method": "tls_client_auth"}, "must allow none"),
-        ({"grant_types": ["client_credentials"]}, "grant_types"),
-        (
-            {"token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": [{"kty": "RSA", "d": "AQAB"}]}},
-            "not a public key",
-        ),
-    ],
-)
-async def test_a_document_that_is_no_good_makes_no_client_and_is_not_kept(client, host, rows, changes, says):
-    client_id = host.publish(**changes)
-    for _ in range(2):
-        reply = await begin(client, client_id)
-        assert (reply.status, reply.error) == (400, "invalid_client")
-        assert says in reply.json["error_description"]
-        assert "s3cret" not in reply.body.decode()
-    assert sum(host.requests.values()) == 2
+NO_GOOD = [
+    ({"client_id": "http://127.0.0.1/other"}, "another client_id"),
+    ({"client_id": None}, "another client_id"),
+    ({"client_name": None}, "no client_name"),
+    ({"redirect_uris": None}, "no redirect URI"),
+    ({"redirect_uris": ["javascript:alert(1)", 7]}, "no redirect URI"),
+    ({"client_secret": "s3cret"}, "client secret"),
+    ({"token_endpoint_auth_method": "client_secret_post"}, "has no secret"),
+    ({"token_endpoint_auth_methods_supported": ["none", "client_secret_basic"]}, "has no secret"),
+    ({"token_endpoint_auth_method": "private_key_jwt"}, "private_key_jwt with keys"),
+    ({"token_endpoint_auth_method": "tls_client_auth"}, "must allow none"),
+    ({"grant_types": ["client_credentials"]}, "grant_types"),
+    (
+        {"token_endpoint_auth_method": "private_key_jwt", "jwks": {"keys": [{"kty": "RSA", "d": "AQAB"}]}},
+        "not a public key",
+    ),
+]
+
+
+async def test_a_document_that_is_no_good_makes_no_client_and_is_not_kept(client, host, ambient, rows):
+    for changes, says in NO_GOOD:
+        ambient.time += 61
+        host.requests.clear()
+        client_id = host.publish(**changes)
+        for _ in range(2):
+            reply = await begin(client, client_id)
+            assert (reply.status, reply.error) == (400, "invalid_client"), changes
+            assert says in reply.json["error_description"]
+            assert "s3cret" not in reply.body.decode()
+        assert sum(host.requests.values()) == 2
     assert rows()["fetched_documents"] == 0
     # Its owner mends it, and the next attempt works.
-    host.publish()
-    assert (await begin(client, client_id)).status == 302
+    assert (await begin(client, host.publish())).status == 302
 
 
-@pytest.mark.parametrize(
-    ("different", "says"),
-    [
-        ({"status": 404}, "status 404"),
-        ({"status": 500}, "status 500"),
-        ({"status": 201}, "status 201"),
-        ({"status": 302, "headers": {"Location": "/client.json", "Content-Type": "application/json"}}, "redirects"),
-        ({"status": 307, "headers": {"Location": "/client.json", "Content-Type": "application/json"}}, "redirects"),
-        ({"headers": {"Content-Type": "text/html"}}, "plain JSON"),
-        ({"headers": {}}, "plain JSON"),
-        ({"headers": {"Content-Type": "application/json", "Content-Encoding": "gzip"}}, "plain JSON"),
-        ({"body": b"no json"}, "not JSON"),
-        ({"body": b"[" * 60000}, "not JSON"),
-        ({"body": b'{"client_id": "\xff"}'}, "not JSON"),
-        ({"body": b"[]"}, "not a JSON object"),
-        ({"body": b" " * (64 * 1024 + 1)}, "64 KiB"),
-    ],
-)
-async def test_only_a_plain_200_with_a_little_json_counts(client, host, different, says):
-    client_id = host.publish()
-    host.status, host.headers = different.get("status", 200), different.get("headers", host.headers)
-    host.documents["/client.json"] = different.get("body", host.documents["/client.json"])
-    reply = await begin(client, client_id)
-    assert (reply.status, reply.error) == (400, "invalid_client")
-    assert says in reply.json["error_description"]
-    assert sum(host.requests.values()) == 1
+NOT_PLAIN = [
+    ({"status": 404}, "status 404"),
+    ({"status": 500}, "status 500"),
+    ({"status": 201}, "status 201"),
+    ({"status": 302, "headers": {"Location": "/client.json", "Content-Type": "application/json"}}, "redirects"),
+    ({"status": 307, "headers": {"Location": "/client.json", "Content-Type": "application/json"}}, "redirects"),
+    ({"headers": {"Content-Type": "text/html"}}, "plain JSON"),
+    ({"headers": {}}, "plain JSON"),
+    ({"headers": {"Content-Type": "application/json", "Content-Encoding": "gzip"}}, "plain JSON"),
+    ({"body": b"no json"}, "not JSON"),
+    ({"body": b"[" * 60000}, "not JSON"),
+    ({"body": b'{"client_id": "\xff"}'}, "not JSON"),
+    ({"body": b"[]"}, "not a JSON object"),
+    ({"body": b" " * (64 * 1024 + 1)}, "64 KiB"),
+]
+
+
+async def test_only_a_plain_200_with_a_little_json_counts(client, host, ambient):
+    headers = host.headers
+    for different, says in NOT_PLAIN:
+        ambient.time += 61
+        host.requests.clear()
+        client_id = host.publish()
+        host.status, host.headers = different.get("status", 200), different.get("headers", headers)
+        host.documents["/client.json"] = different.get("body", host.documents["/client.json"])
+        reply = await begin(client, client_id)
+        assert (reply.status, reply.error) == (400, "invalid_client"), different
+        assert says in reply.json["error_description"]
+        assert sum(host.requests.values()) == 1
 
 
 async def test_json_by_another_name_counts(client, host):
@@ -119,14 +127,19 @@ async def test_json_by_another_name_counts(client, host):
         assert (await begin(client, host.publish(f"/{content_type[12:16]}"))).status == 302
 
 
-@pytest.mark.parametrize(
-    "tail",
-    ["", "/", "/a/../client.json", "/a/%2e%2E/client.json", "/./client.json", "/client.json#x", "/" + "a" * 600],
-)
-async def test_urls_that_no_client_has_are_not_fetched(client, host, tail):
+async def test_urls_that_no_client_has_are_not_fetched(client, host):
     host.publish()
-    reply = await begin(client, host.url + tail)
-    assert (reply.status, reply.error) == (400, "invalid_client")
+    for tail in [
+        "",
+        "/",
+        "/a/../client.json",
+        "/a/%2e%2E/client.json",
+        "/./client.json",
+        "/client.json#x",
+        "/" + "a" * 600,
+    ]:
+        reply = await begin(client, host.url + tail)
+        assert (reply.status, reply.error) == (400, "invalid_client")
     reply = await begin(client, host.url.replace("//", "//user@") + "/client.json")
     assert (reply.status, reply.error) == (400, "invalid_client")
     assert not host.requests
@@ -174,31 +187,32 @@ async def test_what_a_document_says_beyond_is_ignored(client, host, connect):
     assert set(host.requests) == {"/client.json"}
 
 
-@pytest.mark.parametrize(
-    ("headers", "fresh_for"),
-    [
-        ({}, 3600),
-        ({"Cache-Control": "max-age=600"}, 600),
-        ({"Cache-Control": "public, max-age=600", "Age": "100"}, 500),
-        ({"Cache-Control": "max-age=9999999"}, 86400),
-        ({"Cache-Control": "max-age=0"}, 60),
-        ({"Cache-Control": "no-cache"}, 60),
-        ({"Cache-Control": "no-store"}, 60),
-        ({"Cache-Control": 'max-age="nonsense"'}, 60),
-        ({"Date": "Tue, 24 Nov 2026 10:00:00 GMT", "Expires": "Tue, 24 Nov 2026 10:10:00 GMT"}, 600),
-        ({"Expires": "0"}, 60),
-    ],
-)
-async def test_a_copy_is_fresh_as_long_as_its_headers_say(client, host, ambient, headers, fresh_for):
-    host.headers |= headers
-    client_id = host.publish()
-    await begin(client, client_id)
-    ambient.time += fresh_for - 1
-    await begin(client, client_id)
-    assert sum(host.requests.values()) == 1
-    ambient.time += 1
-    await begin(client, client_id)
-    assert sum(host.requests.values()) == 2
+FRESH = [
+    ({}, 3600),
+    ({"Cache-Control": "max-age=600"}, 600),
+    ({"Cache-Control": "public, max-age=600", "Age": "100"}, 500),
+    ({"Cache-Control": "max-age=9999999"}, 86400),
+    ({"Cache-Control": "max-age=0"}, 60),
+    ({"Cache-Control": "no-cache"}, 60),
+    ({"Cache-Control": "no-store"}, 60),
+    ({"Cache-Control": 'max-age="nonsense"'}, 60),
+    ({"Date": "Tue, 24 Nov 2026 10:00:00 GMT", "Expires": "Tue, 24 Nov 2026 10:10:00 GMT"}, 600),
+    ({"Expires": "0"}, 60),
+]
+
+
+async def test_a_copy_is_fresh_as_long_as_its_headers_say(client, host, ambient):
+    for number, (headers, fresh_for) in enumerate(FRESH):
+        host.headers = {"Content-Type": "application/json", **headers}
+        path = f"/{number}.json"
+        client_id = host.publish(path)
+        await begin(client, client_id)
+        ambient.time += fresh_for - 1
+        await begin(client, client_id)
+        assert host.requests[path] == 1, headers
+        ambient.time += 1
+        await begin(client, client_id)
+        assert host.requests[path] == 2, headers
 
 
 async def test_no_store_keeps_it_off_the_disk(client, host, rows, restart):
@@ -299,6 +313,33 @@ async def test_our_own_address_and_others_beyond_this_computer_are_not_asked(cli
         "http://192.0.2.1/client.json",
     ):
         assert (await begin(client, client_id)).status == 400
+
+
+async def test_a_server_on_the_internet_fetches_from_there_alone(tmp_path, ambient):
+    """As it is without the setting for tests: every client below is judged before anything is connected to."""
+    asked = []
+
+    async def resolve(name):
+        asked.append(name)
+        return ["127.0.0.1"]
+
+    settings = {"MCP_OAUTH_PUBLIC_URL": ORIGIN, "MCP_OAUTH_DATA_DIR": str(tmp_path / "internet")}
+    services = await build_services(Settings.from_env(settings), ambient, resolve=resolve)
+    root = issuers(ORIGIN, "/auth/oauth")[0]
+
+    async def refusal(client_id):
+        with pytest.raises(PageError) as caught:
+            await services.authorization.begin(root, {"client_id": [client_id]}, signed_in=True, party="p")
+        return caught.value.hint
+
+    assert "not on the public internet" in await refusal("https://vendor.example/client.json")
+    assert "not on the public internet" in await refusal("https://127.0.0.1/client.json")
+    assert "https" in await refusal("http://127.0.0.1/client.json")
+    assert "own address" in await refusal(f"{ORIGIN}/client.json")
+    assert asked == ["vendor.example"]
+    # One that is shipped gets on: what is missing is the redirect URI.
+    assert "redirect_uri" in await refusal("https://vscode.dev/oauth/client-metadata.json")
+    await services.close()
 
 
 async def test_the_same_client_on_two_devices_is_two_grants(client, other, host, connect, browser):

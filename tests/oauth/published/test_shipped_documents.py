@@ -2,8 +2,6 @@
 
 import json
 
-import pytest
-
 from mcpauth.oauth import shipped_documents
 
 CHATGPT, CODEX = "https://chatgpt.com/oauth", "https://chatgpt.com/oauth/codex"
@@ -33,31 +31,32 @@ KNOWN = [
 ]
 
 
-@pytest.mark.parametrize(("client_id", "redirect_uri"), KNOWN)
-async def test_a_well_known_client_connects_without_its_document(client, connect, client_id, redirect_uri):
-    assert (await connect(client_id, redirect_uri)).status == 200
-    assert (await client.refresh()).status == 200
-    assert (await client.call("tools/list")).status == 200
+async def test_a_well_known_client_connects_without_its_document(client, connect, ambient):
+    for client_id, redirect_uri in KNOWN:
+        ambient.time += 61
+        assert (await connect(client_id, redirect_uri)).status == 200, client_id
+        assert (await client.refresh()).status == 200
+        assert (await client.call("tools/list")).status == 200
 
 
-@pytest.mark.parametrize(
-    ("client_id", "redirect_uri"),
-    [
-        (f"{CHATGPT}/OUbdUMlL15Ct/client.json", "https://chatgpt.com/connector/oauth/another"),
-        (f"{CHATGPT}/client.json", "https://chatgpt.com/connector/oauth/OUbdUMlL15Ct"),
-        (f"{CHATGPT}/a/b/client.json", "https://chatgpt.com/connector/oauth/a/b"),
-        (f"{CHATGPT}/a%2fb/client.json", "https://chatgpt.com/connector/oauth/a%2fb"),
-        (f"{CHATGPT}/client.json/", "https://chatgpt.com/connector_platform_oauth_redirect"),
-        ("https://chatgptxcom/oauth/client.json", "https://chatgpt.com/connector_platform_oauth_redirect"),
-        (f"{CHATGPT}/{'a' * 65}/client.json", f"https://chatgpt.com/connector/oauth/{'a' * 65}"),
-        ("https://claude.ai/oauth/mcp-oauth-client-metadata?x=1", "https://claude.ai/api/mcp/auth_callback"),
-        ("https://claude.ai/oauth/mcp-oauth-client-metadata", "https://claude.ai/api/mcp/other"),
-    ],
-)
-async def test_nothing_else_passes_for_one(client, client_id, redirect_uri):
-    reply = await client.fetch(client.authorization_url(client_id=client_id, redirect_uri=redirect_uri))
-    assert reply.status == 400
-    assert "Location" not in reply.headers
+STRANGERS = [
+    (f"{CHATGPT}/OUbdUMlL15Ct/client.json", "https://chatgpt.com/connector/oauth/another"),
+    (f"{CHATGPT}/client.json", "https://chatgpt.com/connector/oauth/OUbdUMlL15Ct"),
+    (f"{CHATGPT}/a/b/client.json", "https://chatgpt.com/connector/oauth/a/b"),
+    (f"{CHATGPT}/a%2fb/client.json", "https://chatgpt.com/connector/oauth/a%2fb"),
+    (f"{CHATGPT}/client.json/", "https://chatgpt.com/connector_platform_oauth_redirect"),
+    ("https://chatgptxcom/oauth/client.json", "https://chatgpt.com/connector_platform_oauth_redirect"),
+    (f"{CHATGPT}/{'a' * 65}/client.json", f"https://chatgpt.com/connector/oauth/{'a' * 65}"),
+    ("https://claude.ai/oauth/mcp-oauth-client-metadata?x=1", "https://claude.ai/api/mcp/auth_callback"),
+    ("https://claude.ai/oauth/mcp-oauth-client-metadata", "https://claude.ai/api/mcp/other"),
+]
+
+
+async def test_nothing_else_passes_for_one(client):
+    for client_id, redirect_uri in STRANGERS:
+        reply = await client.fetch(client.authorization_url(client_id=client_id, redirect_uri=redirect_uri))
+        assert reply.status == 400, client_id
+        assert "Location" not in reply.headers
 
 
 def test_each_says_of_when_it_is_and_can_be_read():
