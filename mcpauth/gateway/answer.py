@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import AsyncIterator, Callable, Iterable
+from typing import Protocol
 
 import msgspec
 
@@ -10,7 +11,6 @@ from ..errors import BackendUnavailable, GatewayError, SessionLost, UnknownSessi
 from . import frames, tools
 from .frames import Frame
 from .mcp_session import Link, McpSession
-from .modern.replies import ModernReplies
 from .served import Served
 
 logger = logging.getLogger(__name__)
@@ -99,6 +99,23 @@ class Replies:
         return frames.failure(to, error)
 
 
+class Messages(Protocol):
+    """What comes back for a request: encoded messages, the response last of all; to be read to the end."""
+
+    finished: bool  # what was given last is the response
+    streams: bool  # False: the client can take only the response
+    code: int | None  # the response's, when it is an error that HTTP repeats
+    error: GatewayError | None  # that the response is, where its kind makes the status
+
+    def __aiter__(self) -> "Messages": ...
+
+    async def __anext__(self) -> bytes: ...
+
+    def leave(self) -> None:
+        """The client is gone."""
+        ...
+
+
 class Answer:
     """One of: ``reply``, a whole response; ``replies``, to be read; neither, the message was accepted.
 
@@ -112,7 +129,7 @@ class Answer:
         self,
         *,
         reply: bytes | None = None,
-        replies: Replies | ModernReplies | None = None,
+        replies: Messages | None = None,
         error: GatewayError | None = None,
         code: int | None = None,
         session_id: str | None = None,

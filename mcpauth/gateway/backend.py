@@ -44,6 +44,7 @@ class Backend(Protocol):
     name: str
     legacy_only: bool  # it is not asked for the modern era
     starts_processes: bool  # a session costs one, and is begun only when it is needed
+    announces: bool  # ``on_changed`` hears of every change, so that nobody has to listen for that
 
     async def start(self) -> None:
         """Raises BackendUnavailable with a message that names what to change."""

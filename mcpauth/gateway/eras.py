@@ -9,8 +9,6 @@ LEGACY = ("2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25")
 NEWEST_LEGACY = LEGACY[-1]
 MODERN = ("2026-07-28",)
 
-LEGACY_ONLY = f"this server speaks MCP up to {NEWEST_LEGACY}: begin with initialize"
-
 # The keys of `_meta` that are the protocol's own.
 VERSION = "io.modelcontextprotocol/protocolVersion"
 CLIENT = "io.modelcontextprotocol/clientInfo"

@@ -6,25 +6,26 @@ from collections.abc import Collection, Iterable, Sequence
 import msgspec
 
 from ..ambient import Ambient
-from ..errors import GatewayError, InvalidMessage, ResourceNotFound, UnknownBackend
+from ..errors import GatewayError, InvalidMessage, InvalidParameters, ResourceNotFound, UnknownBackend
 from ..models.principal import Principal
 from ..store.mcp_sessions import McpSessionStore
 from . import frames
 from .answer import ACCEPTED, Answer, refused
 from .catalogue import BackendState, Catalogue
-from .eras import LEGACY_ONLY, is_modern
+from .eras import is_modern
 from .frames import Frame
 from .listing import KINDS, TOOLS, Kind
 from .mailbox import Listener
 from .mcp_sessions import McpSessions
 from .merged import Merged
 from .modern.headers import Headers
+from .modern.merged import ModernMerged
 from .modern.single import ModernSingle
 from .names import PublishedNames
 from .reaper import Reaper
 from .served import Served
 from .single import Single
-from .together import Together, legacy_half
+from .together import Together, legacy_half, modern_half
 from .uri_owners import UriOwners
 
 SWEEP = 30.0
@@ -53,6 +54,8 @@ class Gateway:
         uris = UriOwners()
         legacy = Together(self._backends, self._catalogue, names, uris, legacy_half, ResourceNotFound)
         self._endpoints: dict[str | None, Endpoint] = {None: Merged(legacy, self._catalogue)}
+        modern = Together(self._backends, self._catalogue, names, uris, modern_half, InvalidParameters)
+        self._modern_merged = ModernMerged(modern, self._catalogue)
         self._modern: dict[str, ModernSingle] = {}
         for served in backends:
             self._add(served)
@@ -83,10 +86,12 @@ class Gateway:
             if before.get(served.name) is not served:
                 self._add(served)
         self._catalogue.serve(backends)
+        self._modern_merged.follow()
 
     def hang_up(self) -> None:
         """End every GET stream and subscription: no request waits there, so stopping does not wait for them."""
         self._sessions.hang_up()
+        self._modern_merged.hang_up()
         for modern in self._modern.values():
             modern.hang_up()
 
@@ -118,6 +123,7 @@ class Gateway:
         for served, modern in [*current, *self._leaving.values()]:
             modern.end_grant(grant_id)
             served.end_grant(grant_id)
+        self._modern_merged.end_grant(grant_id)
         await self._sessions.end_grant(grant_id)
 
     def names(self) -> Collection[str]:
@@ -156,9 +162,8 @@ class Gateway:
             modern = is_modern(frame, protocol_version, session_id)
             if not modern:
                 return await self._forward(endpoint, principal, frame, session_id)
-            if endpoint.name is None:
-                raise InvalidMessage(LEGACY_ONLY)
-            return await self._modern[endpoint.name].forward(principal, frame, Headers(headers))
+            at = self._modern_merged if endpoint.name is None else self._modern[endpoint.name]
+            return await at.forward(principal, frame, Headers(headers))
         except GatewayError as error:
             return refused(request_id, error, modern=modern)
 
@@ -251,6 +256,7 @@ class Gateway:
         for session in self._sessions.of_endpoint(None):
             for change in changes:
                 session.mailbox.put(frames.encode(frames.notification(change)))
+        self._modern_merged.lists_changed(kinds)
 
     async def _sweep(self) -> None:
         while True:

@@ -20,6 +20,7 @@ class HttpBackend:
     """Raises SettingsError when made, for a header that cannot be sent."""
 
     starts_processes = False
+    announces = False
 
     def __init__(
         self,

@@ -41,8 +41,14 @@ class InFlight:
 
     @property
     def only(self) -> Exchange | None:
-        """The one that waits, when it is the only one."""
-        return next(iter(self._waiting.values())) if len(self._waiting) == 1 else None
+        """The one that waits for its answer, when it is the only one; a subscription waits for other things."""
+        found: Exchange | None = None
+        for exchange in self._waiting.values():
+            if not exchange.whole:
+                if found is not None:
+                    return None
+                found = exchange
+        return found
 
     def add(self, frame: Frame, hold: Callable[[Exchange], None]) -> Sent:
         self._last += 1

@@ -22,7 +22,7 @@ KNOWING = 10.0
 class Served:
     def __init__(self, backend: Backend, tools: ToolFilter | None = None) -> None:
         self.name, self.legacy_only = backend.name, backend.legacy_only
-        self.starts_processes = backend.starts_processes
+        self.starts_processes, self.announces = backend.starts_processes, backend.announces
         self.tools = tools or ToolFilter()
         self._backend = backend
         self._changed: Callable[[], None] = lambda: None

@@ -36,6 +36,7 @@ class StdioBackend:
 
     legacy_only = False
     starts_processes = True
+    announces = True
 
     def __init__(
         self,

@@ -37,7 +37,7 @@ class Together:
         catalogue: Catalogue,
         names: PublishedNames,
         uris: UriOwners,
-        half: Callable[[Offer], Listing | None],
+        half: Callable[[Offer], Listing],
         unknown: type[GatewayError],
     ) -> None:
         self._backends, self._catalogue, self._names, self._uris = backends, catalogue, names, uris
@@ -117,6 +117,17 @@ class Together:
         if self._uris.of(uri) is None:
             self._uris.find(uri, served.name)
 
+    def owner(self, uri: str) -> str | None:
+        """Whose it is, by the lists or because that one had it before."""
+        self._uris.update(self._catalogue.known())
+        return self._uris.of(uri) or self._uris.found(uri)
+
+    def listings(self, principal: Principal) -> list[tuple[Served, Listing]]:
+        """What is known of the backends of which the principal may use something."""
+        halves = self._halves(self._catalogue.known())
+        known = [(self._backends[name], half) for name, half in halves.items()]
+        return [(served, half) for served, half in known if principal.permits(served.name, None, read_only=True)]
+
     async def reference(self, principal: Principal, params: Frame) -> tuple[Served, Frame]:
         """Who completes what the parameters refer to, and the parameters for that one."""
         ref = frames.members(params.get("ref"))
@@ -166,8 +177,8 @@ class Together:
         return listings, await names.publish(keys)
 
     def _halves(self, offers: Mapping[str, Offer | None]) -> dict[str, Listing]:
-        halves = {name: self._half(offer) for name, offer in offers.items() if offer is not None}
-        return {name: half for name, half in halves.items() if half is not None and name in self._backends}
+        heard = {name: offer for name, offer in offers.items() if offer is not None and name in self._backends}
+        return {name: self._half(offer) for name, offer in heard.items()}
 
     def _from(
         self, begin: tuple[str, int] | None, kind: Kind, listings: Mapping[str, Listing]
@@ -201,12 +212,12 @@ class Together:
         return definition if self._uris.listed(kind, key) == backend else None
 
 
-def legacy_half(offer: Offer) -> Listing | None:
+def legacy_half(offer: Offer) -> Listing:
     return offer.listing
 
 
-def modern_half(offer: Offer) -> Listing | None:
-    return None if offer.modern is None else offer.modern.listing
+def modern_half(offer: Offer) -> Listing:
+    return offer.modern.listing
 
 
 def text(params: Frame, key: str) -> str:

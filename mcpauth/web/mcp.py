@@ -5,11 +5,12 @@ import asyncio
 from tornado.iostream import StreamClosedError
 
 from ..errors import GatewayError, InvalidMessage
-from ..gateway.answer import Answer, Replies
+from ..gateway.answer import Answer, Messages
 from ..gateway.eras import is_modern_version
 from ..gateway.gateway import Gateway
 from ..gateway.mailbox import Listener
 from ..gateway.modern.replies import ModernReplies
+from ..gateway.modern.subscription import Subscription
 from .gate import Gate
 from .guarded import STATUS, STATUS_OF_CODE, GuardedHandler
 from .overdue import Overdue
@@ -28,7 +29,7 @@ class McpHandler(GuardedHandler):
         self._slow = slow
         self._gone = self._streaming = self._flushing = False
         self._timer: asyncio.TimerHandle | None = None
-        self._replies: Replies | ModernReplies | None = None
+        self._replies: Messages | None = None
         self._listener: Listener | None = None
 
     async def post(self, backend: str | None = None) -> None:
@@ -139,10 +140,10 @@ class McpHandler(GuardedHandler):
 
     # A POST's answer.
 
-    async def _relay(self, replies: Replies | ModernReplies) -> None:
+    async def _relay(self, replies: Messages) -> None:
         self._replies = replies
         replies.streams = self._accepts(EVENT_STREAM)
-        if isinstance(replies, ModernReplies) and replies.endless and not replies.streams:
+        if isinstance(replies, ModernReplies | Subscription) and replies.endless and not replies.streams:
             self.write_message(406, replies.refuse(InvalidMessage("a subscription needs Accept: text/event-stream")))
             return
         if self._gone:
@@ -199,7 +200,7 @@ class McpHandler(GuardedHandler):
             self._timer = None
 
 
-def _status(answer: Answer | Replies | ModernReplies) -> int:
+def _status(answer: Answer | Messages) -> int:
     if answer.error is None or answer.code is not None:
         return STATUS_OF_CODE.get(answer.code, 200)
     return STATUS.get(type(answer.error), 200)

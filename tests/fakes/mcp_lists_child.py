@@ -2,7 +2,8 @@
 
 `mcp_lists_child.py FILE [--modern | --dual]`: FILE is JSON, read anew for every request, with the lists ``tools``,
 ``prompts``, ``resources`` and ``templates`` (names and URIs), ``knows`` (URIs that it reads though it does not list
-them) and ``page`` (how many entries a page has). It declares what it has a list of, and all options of that.
+them) and ``page`` (how many entries a page has). It declares what it has a list of, and all options of that. A file
+beside that one, ``*.started``, has a line for each time it was started.
 """
 
 import json
@@ -111,7 +112,9 @@ def call(to, params):
         case "pid":
             return str(os.getpid())
         case "state":
-            return json.dumps({"level": LEVEL, "subscribed": SUBSCRIBED, "listening": list(LISTENING.values())})
+            # Without what the gateway wants to know itself.
+            listening = [wanted for wanted in LISTENING.values() if len(wanted) != 3]
+            return json.dumps({"level": LEVEL, "subscribed": SUBSCRIBED, "listening": listening})
         case "log":
             if not is_modern() or LOG_LEVEL in params["_meta"]:
                 logger = {"logger": arguments["logger"]} if "logger" in arguments else {}

@@ -232,14 +232,6 @@ async def test_a_modern_server_that_is_slow_to_start_is_not_taken_for_an_old_one
     assert await client.names() == ["echo"]
 
 
-async def test_all_of_them_together_speak_the_older_era_still(serve, child):
-    gateway = await serve(child("fake", "--modern", "echo"), child("other", "shout"))
-    assert error(await ModernClient(gateway, None).send("server/discover"))["code"] == -32600
-    client = Client(gateway)
-    await client.initialize()
-    assert await client.names() == ["echo", "shout"]
-
-
 async def test_each_caller_of_a_server_of_both_eras_gets_its_own(serve, child):
     gateway = await serve(child("fake", "--dual", "echo"))
     modern, legacy = ModernClient(gateway, "fake"), Client(gateway, "fake")

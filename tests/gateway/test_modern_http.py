@@ -91,12 +91,12 @@ async def test_a_header_that_is_there_twice_is_refused(server):
         writer.close()
 
 
-async def test_a_server_of_the_older_era_sends_clients_back_to_initialize(server):
+@pytest.mark.parametrize("path", ["/mcp/old", "/mcp"])
+async def test_servers_of_the_older_era_are_served_too(server, path):
     message = ModernClient(None, "old").message("server/discover")
-    for path in ("/mcp/old", "/mcp"):
-        reply = await server.fetch(path, "POST", message, modern_headers(message))
-        assert reply.code == 400
-        assert json.loads(reply.body)["error"]["code"] == -32600
+    reply = await server.fetch(path, "POST", message, modern_headers(message))
+    assert reply.code == 200
+    assert json.loads(reply.body)["result"]["supportedVersions"] == ["2026-07-28"]
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])

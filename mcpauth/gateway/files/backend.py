@@ -42,6 +42,7 @@ _UNCACHED: dict[str, Any] = {**_COMPLETE, "ttlMs": 0, "cacheScope": "private"}
 class FilesBackend:
     legacy_only = False
     starts_processes = False
+    announces = True
 
     def __init__(self, name: str, root: Path, *, write: bool, index: Path, data_dir: Path, ambient: Ambient) -> None:
         """``index`` is the search index's file; ``data_dir`` is never served, but ``files`` in it."""

@@ -28,6 +28,10 @@ class Envelope(NamedTuple):
     def asks_for_logs(self) -> bool:
         return LOG_LEVEL in self.meta
 
+    def saying(self, more: Mapping[str, str]) -> "Envelope":
+        """With these headers too."""
+        return self._replace(headers={**self.headers, **more})
+
     def require(self, served: list[str]) -> None:
         """Raises UnsupportedVersion."""
         if self.version not in served:

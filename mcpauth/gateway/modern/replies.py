@@ -1,7 +1,7 @@
 """What comes back for one modern request."""
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 from ... import log
 from ...errors import BackendUnavailable, GatewayError, RequestCancelled
@@ -19,7 +19,8 @@ logger = logging.getLogger(__name__)
 class ModernReplies:
     """A request on its way: the encoded frames that belong to it, the response last of all.
 
-    To be read to the end, which comes soon after the client has left: that cancels the request.
+    To be read to the end, which comes soon after the client has left: that cancels the request. The ``others`` are
+    asked in turn, for as long as the answer is an error.
     """
 
     def __init__(
@@ -28,9 +29,10 @@ class ModernReplies:
         caller: Caller,
         frame: Frame,
         *,
-        heard: Callable[[Frame], None],
+        heard: Callable[[Served, Frame], Frame],
         ended: Callable[["ModernReplies"], None],
         change: Callable[[Frame], Frame] | None = None,
+        others: Iterable[Served] = (),
     ) -> None:
         self.finished = False  # what was given last is the response
         self.streams = True  # False: the client can take only the response
@@ -38,8 +40,10 @@ class ModernReplies:
         self.error: GatewayError | None = None  # it is in the code
         self.endless = frames.text(frame["method"]) == "subscriptions/listen"  # nothing comes of it but a stream
         self.grant_id = caller.grant_id
-        self._served, self._caller, self._frame = served, caller, frame
-        self._heard, self._ended, self._change = heard, ended, change
+        self.served = served  # who has the request, or had it last
+        self.change = change  # what is made of the response
+        self._caller, self._frame, self._others = caller, frame, list(others)
+        self._heard, self._ended = heard, ended
         self._session: ModernSession
         self._answers: AsyncIterator[Frame] | None = None
         self._cancelled: GatewayError | None = None
@@ -54,11 +58,16 @@ class ModernReplies:
         while True:
             frame = await self._next()
             if "method" not in frame:
+                if "error" in frame and self._others and self._cancelled is None:
+                    self.served, self._answers = self._others.pop(0), None
+                    continue
                 self.finished = True
                 self._ended(self)
+                if self.change is not None:
+                    frame = self.change(frame)
                 self.code = frames.error_code(frame)
-                return frames.encode(frame if self._change is None else self._change(frame))
-            self._heard(frame)
+                return frames.encode(frame)
+            frame = self._heard(self.served, frame)
             if self.streams:
                 return frames.encode(frame)
 
@@ -86,7 +95,7 @@ class ModernReplies:
     async def _next(self) -> Frame:
         try:
             if self._answers is None:
-                self._session = await self._served.join(self._caller)
+                self._session = await self.served.join(self._caller)
                 if self._cancelled is not None:
                     raise self._cancelled
                 self._answers = self._session.request(self._frame)
@@ -98,9 +107,9 @@ class ModernReplies:
         except GatewayError as error:
             return self._failed(error)
         except StopAsyncIteration:
-            return self._failed(BackendUnavailable(f"the server {self._served.name} gave no answer"))
+            return self._failed(BackendUnavailable(f"the server {self.served.name} gave no answer"))
         except Exception:
-            logger.exception("request_failed", extra=log.fields(backend=self._served.name))
+            logger.exception("request_failed", extra=log.fields(backend=self.served.name))
             return self._failed(GatewayError("unexpected error, see the server's log"))
 
     def _failed(self, error: GatewayError) -> Frame:

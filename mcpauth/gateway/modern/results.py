@@ -10,6 +10,8 @@ from ..frames import Frame
 from ..tools import Tool
 
 COMPLETE: dict[str, Any] = {"resultType": "complete"}
+# Another principal may see other things, and what we keep may have changed.
+UNCACHED: dict[str, Any] = {**COMPLETE, "ttlMs": 0, "cacheScope": "private"}
 
 
 def tool_error(to: msgspec.Raw, reason: str) -> Frame:
@@ -17,7 +19,7 @@ def tool_error(to: msgspec.Raw, reason: str) -> Frame:
 
 
 def empty_list(to: msgspec.Raw, what: str) -> Frame:
-    return frames.result(to, {**COMPLETE, what: [], "ttlMs": 0, "cacheScope": "private"})
+    return frames.result(to, {**UNCACHED, what: []})
 
 
 def filtered(frame: Frame, keep: Callable[[Tool], bool]) -> Frame:

@@ -5,23 +5,21 @@ For scopes and ticks the rules are those of the legacy era (gateway/single.py).
 
 from collections.abc import Callable
 
-from ...errors import InvalidMessage, RequestCancelled, UnknownMethod
 from ...models.principal import Principal
 from .. import frames, tools
 from ..answer import ACCEPTED, Answer
 from ..catalogue import Catalogue
 from ..frames import Frame
+from ..listing import LIST_CHANGED
 from ..probe import ModernOffer
 from ..served import Served
 from ..single import EMPTY
-from . import envelope, headers, parameters, results
+from . import incoming, parameters, results
+from .active import Active
 from .caller import Caller
 from .envelope import Envelope
 from .headers import Headers
 from .replies import ModernReplies
-
-# Of the legacy era. A backend of both eras might answer them after all, and a proxy must not depend on that.
-REMOVED = {"initialize", "ping", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"}
 
 ANNOUNCEMENTS = {"toolsListChanged", "promptsListChanged", "resourcesListChanged"}
 
@@ -29,37 +27,22 @@ ANNOUNCEMENTS = {"toolsListChanged", "promptsListChanged", "resourcesListChanged
 class ModernSingle:
     def __init__(self, served: Served, catalogue: Catalogue) -> None:
         self._served, self._catalogue = served, catalogue
-        self._active: set[ModernReplies] = set()
+        self._active = Active()
+        self.end_grant, self.hang_up = self._active.end_grant, self._active.hang_up
 
     async def forward(self, principal: Principal, frame: Frame, given: Headers) -> Answer:
         """Raises what stands against the message."""
         offer = await self._catalogue.modern(self._served.name)
-        method = frames.text(frame.get("method"))
-        if method is None:
-            raise InvalidMessage("the message is no request and no notification")
-        if "id" not in frame:
-            return ACCEPTED  # There is none that a client of this era has to send.
-        about = envelope.read(frame)
-        headers.check(given, method, about)
-        about.require(offer.versions)
-        if method in REMOVED:
-            raise UnknownMethod(f"{method} is not of this revision of MCP")
-        said = given.others()
+        read = incoming.read(frame, given, offer.versions)
+        if read is None:
+            return ACCEPTED
+        method, about = read
         if method == "tools/call":
             _, name = tools.called(frame)
             declared = offer.parameters.get(name, ())
             parameters.check(declared, given, about.params)
-            said |= parameters.mirrored(declared, about.params)
-        return self._request(principal, method, frame, about._replace(headers=said), offer)
-
-    def end_grant(self, grant_id: str) -> None:
-        for replies in list(self._active):
-            if replies.grant_id == grant_id:
-                replies.cancel(RequestCancelled("what was allowed to this client has ended"))
-
-    def hang_up(self) -> None:
-        for replies in list(self._active):
-            replies.hang_up()
+            about = about.saying(parameters.mirrored(declared, about.params))
+        return self._request(principal, method, frame, about, offer)
 
     def _request(self, principal: Principal, method: str, frame: Frame, about: Envelope, offer: ModernOffer) -> Answer:
         if self._served.unrestricted(principal):
@@ -105,15 +88,16 @@ class ModernSingle:
             Caller(principal.subject, principal.grant_id, about.capabilities, about.headers),
             frame,
             heard=self._heard,
-            ended=self._active.discard,
+            ended=self._active.ended,
             change=change,
         )
         self._active.add(replies)
         return Answer(replies=replies)
 
-    def _heard(self, frame: Frame) -> None:
-        if frames.text(frame["method"]) == "notifications/tools/list_changed":
-            self._catalogue.refresh(self._served.name)
+    def _heard(self, served: Served, frame: Frame) -> Frame:
+        if frames.text(frame["method"]) in LIST_CHANGED:
+            self._catalogue.refresh(served.name)
+        return frame
 
 
 def _whole(frame: Frame) -> Answer:
