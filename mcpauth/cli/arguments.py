@@ -4,6 +4,7 @@ import argparse
 from typing import TYPE_CHECKING
 
 from .. import __version__
+from ..replay import sequence
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -22,6 +23,7 @@ def parser() -> argparse.ArgumentParser:
     _add(commands, "config", "print what the settings come to")
     _add(commands, "status", "how the server is: addresses, servers, users, sessions, warnings")
     _add(commands, "systemd", "print a systemd unit for this installation, with today's PATH")
+    _try(_add(commands, "try", "connect to the server as a well-known client would, step by step"))
     _users(_group(commands, "user", "who may sign in"))
     _clients(_group(commands, "client", "the programs that connect"))
     _sessions(_group(commands, "session", "who is signed in and connected now"))
@@ -44,6 +46,14 @@ def _add(
         one.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
     one.set_defaults(operation=operation, passed=passed, password=password)
     return one
+
+
+def _try(one: argparse.ArgumentParser) -> None:
+    which = one.add_mutually_exclusive_group(required=True)
+    which.add_argument("--as", dest="client", choices=sequence.names(), metavar="CLIENT", help="which: see --list")
+    which.add_argument("--list", action="store_true", help="list the clients that can be played")
+    one.add_argument("--url", metavar="URL", help="the MCP URL, when it is not PUBLIC_URL/mcp")
+    one.add_argument("--no-browser", dest="browser", action="store_false", help="only print where to sign in")
 
 
 def _users(commands: "Commands") -> None:

@@ -16,7 +16,7 @@ from ..control import NAME, ask
 from ..errors import DataDirectoryBusy, MCPAuthError, OperationError, SettingsError
 from ..host import systemd
 from ..settings import Settings, read_environment
-from . import show, trace
+from . import show, trace, trying
 from .arguments import parser
 from .secrets import read_password
 from .serve import lock, start
@@ -35,6 +35,8 @@ def main(argv: Sequence[str]) -> int:
             print(json.dumps({"unit": unit}) if arguments.json else unit)
             return 0
         log.configure("console", "warning")
+        if arguments.operation == "try":
+            return trying.start(arguments, settings.origin)
         return asyncio.run(command(settings, arguments))
     except OperationError as error:
         print(f"mcpauth: {error}", file=sys.stderr)

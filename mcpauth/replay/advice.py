@@ -26,6 +26,10 @@ NOT_FOUND = (
     "of the path away and hides /.well-known, /authorize and /token."
 )
 FILTERED = "A filter refuses this client. If mcpauth's log does not show the request, let its user agent through."
+TOKEN_LOST = (
+    "The token is good, so it did not arrive: something in front takes the Authorization header away, or sends the "
+    "request to another server."
+)
 SERVER_LOG = "The server's log says why; it has a line for this request."
 WAIT = "Too many registrations came from this address: wait an hour, or start the server again."
 

@@ -15,6 +15,7 @@ OIDC = ("jwks_uri", "subject_types_supported", "id_token_signing_alg_values_supp
 PUBLIC_URL = "Set MCP_OAUTH_PUBLIC_URL to the one address that clients use, exactly, and enter the URL just so."
 A_BUG = "This is for mcpauth to mend: please report it, with this line."
 CORS = "Something in front takes the Access-Control headers away: let them through."
+SCHEMA = "Clients leave such tools out, or give up: tell the author of that server, or deny the tools in mcp.json."
 ANNOTATE = "Ask the author of that server for annotations, or deny those tools in mcp.json."
 
 Found = str | None
@@ -294,7 +295,7 @@ ASSERTIONS: dict[str, tuple[Callable[[Attempt], Found], str]] = {
     "the token is refused": (_token_was_refused, A_BUG),
     "no error without a token": (_no_token_was_refused, A_BUG),
     "scope is asked for": (_scope_is_asked_for, A_BUG),
-    "tools have schemas": (_tools_have_schemas, ANNOTATE),
+    "tools have schemas": (_tools_have_schemas, SCHEMA),
     "there are tools": (_there_are_tools, "See `status`: which servers run, and what they offer."),
     "tools are annotated": (_tools_are_annotated, ANNOTATE),
     "128 tools at most": (_tools_are_few, "Connect one server by itself: https://HOST/mcp/NAME."),

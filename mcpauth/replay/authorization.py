@@ -44,6 +44,8 @@ async def authorize(attempt: Attempt, step: Authorize) -> str:
     """The person signs in and decides; what comes back is what the client was waiting for."""
     attempt.renew()
     url = attempt.authorization_url(step.query)
+    if not url.startswith(("https://", "http://")):
+        raise StepFailed("the authorization endpoint is no web address", NOT_OURS)
     location = await (attempt.person.allow(url) if step.do == "authorize" else attempt.person.deny(url))
     sent_to, _, query = location.partition("?")
     if sent_to != attempt.redirect_uri.partition("?")[0]:

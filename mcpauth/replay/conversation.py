@@ -35,8 +35,7 @@ async def begin(attempt: Attempt, step: Begin) -> str:
     attempt.era, attempt.session_id, attempt.revision = attempt.client.eras[0], "", ""
     exchange = await _post(attempt, *first(attempt))
     if attempt.era == "modern" and not _is_result(exchange):
-        if "legacy" not in attempt.client.eras or not 200 <= exchange.status < 500 or exchange.status == 401:
-            exchange.expect(200)
+        if "legacy" not in attempt.client.eras:
             raise StepFailed(f"{exchange}: server/discover is refused{_error(exchange)}", NEITHER_ERA)
         attempt.era = "legacy"
         exchange = await _post(attempt, *first(attempt))
@@ -131,6 +130,8 @@ def _error(exchange: Exchange) -> str:
 
 def _result(exchange: Exchange) -> dict[str, Any]:
     """Raises StepFailed."""
+    if exchange.status == 401:
+        raise StepFailed(f"{exchange} answers 401 to the new token", advice.TOKEN_LOST)
     exchange.expect(200)
     if not _is_result(exchange):
         raise StepFailed(f"{exchange}: no result came{_error(exchange)}", BACKEND if exchange.body else advice.TOO_SLOW)

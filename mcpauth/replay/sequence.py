@@ -145,6 +145,8 @@ class Client(Data):
     client_info: dict[str, str]
     capabilities: dict[str, Any] = {}
     origin: str = ""
+    # The only ports that it connects to; any when there are none.
+    ports: tuple[int, ...] = ()
     timeout: float = 10
     scope: ScopeRule = ScopeRule()
     # Of the methods that the server has, the first of these; the first that it has when there are none.

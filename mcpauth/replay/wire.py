@@ -66,6 +66,7 @@ class Wire:
                 headers=headers,
                 data=body,
                 allow_redirects=False,
+                skip_auto_headers=("User-Agent",),
                 timeout=self._timeout,
             ) as response:
                 if response.content_type != "text/event-stream":

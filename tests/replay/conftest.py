@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -92,7 +93,21 @@ def io_loop() -> Iterator[IOLoop]:
 
 
 @pytest.fixture(scope="module")
-def server(io_loop: IOLoop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def listener() -> tuple[socket.socket, int]:
+    """Where the server listens, and the port."""
+    return bind_unused_port()
+
+
+@pytest.fixture(scope="module")
+def origin(listener: tuple[socket.socket, int]) -> str:
+    """The public origin; another one for a module that puts something in front."""
+    return f"http://localhost:{listener[1]}"
+
+
+@pytest.fixture(scope="module")
+def server(
+    io_loop: IOLoop, listener: tuple[socket.socket, int], origin: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     data_dir, ambient = tmp_path_factory.mktemp("data"), FixedAmbient()
     (data_dir / "files").mkdir()
     (data_dir / "files" / "hello.md").write_text("hello\n")
@@ -102,8 +117,6 @@ def server(io_loop: IOLoop, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     }
     (data_dir / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
     (data_dir / "mcp.json").chmod(0o600)
-    socket, port = bind_unused_port()
-    origin = f"http://localhost:{port}"
     environment = {
         "MCP_OAUTH_PUBLIC_URL": origin,
         "MCP_OAUTH_DATA_DIR": str(data_dir),
@@ -117,7 +130,7 @@ def server(io_loop: IOLoop, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         hashed = await services.passwords.hash(PASSWORD)
         await services.users.add_owner("user-ada", "ada", ambient.now(), password_hash=hashed)
         http = HTTPServer(make_app(services))
-        http.add_socket(socket)
+        http.add_socket(listener[0])
         return services, http
 
     async def stop() -> None:

@@ -1,0 +1,169 @@
+"""`try`: the server is connected to as a client would do it, with the owner at the browser."""
+
+import argparse
+import asyncio
+import json
+import sys
+import webbrowser
+from typing import Any
+from urllib.parse import urlsplit
+
+import aiohttp
+
+from ..ambient import Ambient
+from ..errors import SettingsError, StepFailed
+from ..replay import authorization, sequence
+from ..replay.attempt import Attempt
+from ..replay.loopback import Loopback, at_home
+from ..replay.play import Outcome, play
+from ..replay.sequence import Client
+from ..replay.wire import Wire
+from .show import clean, table
+
+TICKS = {True: "✓", False: "✗"}
+PLAIN_TICKS = {True: "ok", False: "NO"}
+DEFAULT_PORTS = {"https": 443, "http": 80}
+
+
+def start(arguments: argparse.Namespace, origin: str) -> int:
+    """Exit status: 0 connected, 1 not. Raises SettingsError."""
+    if arguments.list:
+        return _list(arguments.json)
+    url = _mcp_url(arguments.url or origin)
+    report = Report(as_json=arguments.json)
+    return asyncio.run(_try(arguments.client, url, Owner(report, arguments.browser), report))
+
+
+async def _try(name: str, url: str, owner: "Owner", report: "Report") -> int:
+    client = sequence.load(name)
+    async with Loopback() as loopback, aiohttp.ClientSession() as http:
+        owner.loopback = loopback
+        run, note = at_home(client, loopback)
+        report.begin(name, client, url, note, _unreachable(client, url))
+        attempt = Attempt(client, run, url, Wire(http, client.timeout), owner, Ambient())
+        connected = False
+        try:
+            async for outcome in play(attempt):
+                connected = outcome.ok
+                report.step(outcome)
+        finally:
+            await _remove(attempt, report)
+        report.end(connected)
+        return 0 if connected else 1
+
+
+async def _remove(attempt: Attempt, report: "Report") -> None:
+    """Also after Ctrl-C: nothing stays that only this attempt needed."""
+    client_id = attempt.client_id
+    try:
+        if await authorization.remove(attempt) is not None:
+            report.removed(f"What it left at the server was removed ({client_id}).", [])
+    except StepFailed as failed:
+        report.removed(f"It could not be removed: {failed.reason}.", [client_id])
+
+
+class Owner:
+    """The person at the terminal, with their own browser."""
+
+    loopback: Loopback
+
+    def __init__(self, report: "Report", browser: bool) -> None:
+        self._report, self._browser = report, browser
+
+    async def allow(self, url: str) -> str:
+        self._report.sign_in(url)
+        if self._browser:
+            await asyncio.to_thread(webbrowser.open, url)
+        return await self.loopback.wait()
+
+    async def deny(self, url: str) -> str:
+        raise NotImplementedError("the owner is never asked to say no")
+
+
+class Report:
+    """Each step as it goes, for a person; or all of it at the end, as JSON."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._as_json = as_json
+        self._steps: list[Outcome] = []
+        self._answer: dict[str, Any] = {}
+        self._ticks = TICKS if _can_print("".join(TICKS.values())) else PLAIN_TICKS
+
+    def begin(self, name: str, client: Client, url: str, note: str, warnings: list[str]) -> None:
+        """``note`` is what is different here, ``warnings`` are what will stand in the real client's way."""
+        about = {"client": name, "title": client.title, "url": url}
+        self._answer = {**about, "note": note, "warnings": warnings, "left": []}
+        lines = [f"  {note}"] if note else []
+        self._say(f"{client.title} connects to {url}", *lines, *(f"  ! {warning}" for warning in warnings))
+
+    def step(self, outcome: Outcome) -> None:
+        self._steps.append(outcome)
+        lines = [f"  {self._ticks[outcome.ok]} {outcome.step:<20}  {outcome.note}"]
+        lines += [f"    ! {warning}" for warning in outcome.warnings]
+        self._say(*lines, *([f"    Fix: {outcome.fix}"] if outcome.fix else []))
+
+    def sign_in(self, url: str) -> None:
+        """Said in any case: on standard error, where standard output is for JSON."""
+        where = sys.stderr if self._as_json else sys.stdout
+        print(f"  Sign in and allow it here: {clean(url)}", file=where, flush=True)
+
+    def removed(self, text: str, left: list[str]) -> None:
+        self._answer["left"] = left
+        self._say(text, *(f"Remove it yourself: python server.py client remove {one}" for one in left))
+
+    def end(self, connected: bool) -> None:
+        warned = any(one.warnings for one in self._steps) or bool(self._answer["warnings"])
+        self._say(f"Connected{'; see what is marked with !' if warned else ''}." if connected else "Not connected.")
+        if self._as_json:
+            steps = [one._asdict() for one in self._steps]
+            print(json.dumps({**self._answer, "connected": connected, "steps": steps}))
+
+    def _say(self, *lines: str) -> None:
+        if not self._as_json:
+            print("\n".join(map(clean, lines)), flush=True)
+
+
+def _can_print(text: str) -> bool:
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _mcp_url(given: str) -> str:
+    """An origin alone stands for its /mcp. Raises SettingsError."""
+    parts = urlsplit(given)
+    if parts.scheme not in DEFAULT_PORTS or not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
+        raise SettingsError("--url must be an http or https URL, such as https://host.tailnet.ts.net/mcp")
+    return given if parts.path.strip("/") else f"{parts.scheme}://{parts.netloc}/mcp"
+
+
+def _unreachable(client: Client, url: str) -> list[str]:
+    """Why the real client would not come as far as this computer does."""
+    parts = urlsplit(url)
+    found = []
+    if client.where == "hosted" and parts.scheme != "https":
+        found.append(f"{client.title} itself may run elsewhere, and then cannot reach {parts.scheme}://{parts.netloc}.")
+    port = parts.port or DEFAULT_PORTS[parts.scheme]
+    if client.ports and port not in client.ports:
+        found.append(f"{client.title} itself connects to port {', '.join(map(str, client.ports))} only, not to {port}.")
+    return found
+
+
+def _list(as_json: bool) -> int:
+    clients = {name: sequence.load(name) for name in sequence.names()}
+    rows = [{"client": name, **_facts(client)} for name, client in clients.items()]
+    for line in [json.dumps(rows)] if as_json else table(("client", "title", "where"), rows):
+        print(line)
+    return 0
+
+
+def _facts(client: Client) -> dict[str, Any]:
+    return {
+        "title": client.title,
+        "where": client.where,
+        "ways": [run.name for run in client.runs],
+        "sources": list(client.sources),
+        "gaps": list(client.gaps),
+    }

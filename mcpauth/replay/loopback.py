@@ -1,0 +1,80 @@
+"""The redirect URI of a client that is played on this computer (RFC 8252 §7.3)."""
+
+import asyncio
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from ..errors import StepFailed
+from .sequence import Client, Run
+
+PAGE = """<!doctype html><meta charset="utf-8"><title>Back at the terminal</title>
+<body style="font: 18px system-ui; margin: 4em auto; max-width: 30em">
+<h1>That was all here</h1><p>You can close this tab; the terminal says how it went.</p>"""
+HEADERS = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+PATIENCE = 600
+NOBODY = "Run it again, and open the address that it prints in a browser on this computer."
+
+
+class Loopback:
+    """Listens from ``async with`` on, and gives the first answer that a browser brings."""
+
+    def __init__(self) -> None:
+        self._answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self._port = 0
+
+    async def __aenter__(self) -> "Loopback":
+        app = web.Application()
+        app.router.add_get("/{path:.*}", self._come_back)
+        self._runner = web.AppRunner(app, access_log=None)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0, shutdown_timeout=1).start()
+        self._port = self._runner.addresses[0][1]
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._runner.cleanup()
+
+    def uri(self, own: str | None) -> str:
+        """Like the client's ``own`` but for the port, which may be any (RFC 8252 §7.3)."""
+        if own is None:
+            return f"http://127.0.0.1:{self._port}/callback"
+        parts = urlsplit(own)
+        return f"http://{parts.hostname}:{self._port}{parts.path}"
+
+    async def wait(self) -> str:
+        """The address that the browser came back to. Raises StepFailed."""
+        try:
+            async with asyncio.timeout(PATIENCE):
+                return await asyncio.shield(self._answer)
+        except TimeoutError:
+            raise StepFailed(f"nobody came back within {PATIENCE // 60} minutes", NOBODY) from None
+
+    async def _come_back(self, request: web.Request) -> web.Response:
+        if "code" not in request.query and "error" not in request.query:
+            raise web.HTTPNotFound
+        if not self._answer.done():
+            self._answer.set_result(f"http://{request.host}{request.raw_path}")
+        return web.Response(text=PAGE, content_type="text/html", headers=HEADERS)
+
+
+def is_loopback(uri: str) -> bool:
+    parts = urlsplit(uri)
+    return parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1")
+
+
+def at_home(client: Client, loopback: Loopback) -> tuple[Run, str]:
+    """The first way of the client, with its codes coming here; and what is not as usual then, in words."""
+    run = client.runs[0]
+    own = next((uri for uri in (run.redirect_uri, *run.redirect_uris) if is_loopback(uri)), None)
+    changes = {"redirect_uri": loopback.uri(own), "then": ()}
+    if own is not None:
+        return run.model_copy(update=changes), ""
+    registers = f", and it registers, because its document {run.client_id} does not name this computer"
+    note = f"Its code comes to this computer instead of {run.redirect_uri}{registers if run.client_id else ''}."
+    return run.model_copy(update={**changes, "redirect_uris": (), "client_id": ""}), note

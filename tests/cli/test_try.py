@@ -1,0 +1,193 @@
+"""`try`: the owner's own server is connected to as a client would, and nothing stays of it."""
+
+import asyncio
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tornado.httpclient import AsyncHTTPClient
+from tornado.ioloop import IOLoop
+
+from tests.browser import Browser
+from tests.cli.conftest import Done
+from tests.conftest import PASSWORD
+from tests.live import SERVER, LiveServer, run
+
+pytestmark = pytest.mark.gen_test(timeout=120)
+
+# A browser for the `webbrowser` module: it notes where it was sent.
+NOTE = "import sys; open('opened', 'w').write(sys.argv[1])"
+
+
+@pytest.fixture(scope="module")
+def io_loop() -> Iterator[IOLoop]:
+    loop = IOLoop(make_current=False)
+    asyncio.set_event_loop(loop.asyncio_loop)
+    yield loop
+    asyncio.set_event_loop(None)
+    loop.close(all_fds=True)
+
+
+@pytest.fixture(scope="module")
+def server(io_loop: IOLoop, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
+    server = LiveServer(tmp_path_factory.mktemp("server"), MCP_OAUTH_CIMD_LOOPBACK="true")
+
+    async def start() -> None:
+        added = await run(
+            server.directory, "user", "add", "ada", "--owner", "--password-stdin", typed=PASSWORD, **settings(server)
+        )
+        assert added[0] == 0, added
+        await server.start()
+
+    io_loop.run_sync(start)
+    yield server
+    assert io_loop.run_sync(server.stop) == 0
+
+
+def settings(server: LiveServer) -> dict[str, str]:
+    return {"MCP_OAUTH_PORT": str(server.port)}
+
+
+class Trying:
+    """The command, running; ``url`` is where the owner is to sign in."""
+
+    def __init__(self, server: LiveServer, process: asyncio.subprocess.Process) -> None:
+        self._server, self.process = server, process
+        self.printed = self.url = ""
+
+    async def asked(self, stream: asyncio.StreamReader | None) -> None:
+        """Until the sign-in is asked for."""
+        assert stream is not None
+        while not self.url:
+            line = (await stream.readline()).decode()
+            assert line, (self.printed, await self.done())
+            self.printed += line
+            found = re.search(r"Sign in and allow it here: (\S+)", line)
+            self.url = found[1] if found else ""
+
+    async def decide(self, decision: str) -> None:
+        browser = Browser(self._server.origin, self._server.origin)
+        page = await browser.sign_in(await browser.get(self.url), "ada", PASSWORD)
+        location = (await browser.decide(page, decision)).location
+        assert (await AsyncHTTPClient().fetch(location)).code == 200
+
+    async def done(self) -> Done:
+        printed, said = await self.process.communicate()
+        assert self.process.returncode is not None
+        assert b"Traceback" not in said, said
+        return Done(self.process.returncode, self.printed + printed.decode(), said.decode())
+
+
+@asynccontextmanager
+async def trying(server: LiveServer, *arguments: str, **environ: str) -> AsyncIterator[Trying]:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(SERVER),
+        "try",
+        *arguments,
+        cwd=server.directory,
+        env={**server.environ, **environ},
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        yield Trying(server, process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def listed(server: LiveServer, what: str) -> list[Any]:
+    """client or session: those of clients."""
+    rows = Done(*await run(server.directory, what, "list", "--json", **settings(server))).json
+    return [one for one in rows if one["client_id"]]
+
+
+async def left(server: LiveServer) -> list[Any]:
+    """Clients that registered, and sessions of any client."""
+    registered = [one for one in await listed(server, "client") if one["client_id"].startswith("mcp_client_")]
+    return [*registered, *await listed(server, "session")]
+
+
+async def test_it_connects_and_leaves_nothing(server: LiveServer) -> None:
+    async with trying(server, "--as", "chatgpt", "--no-browser") as attempt:
+        await attempt.asked(attempt.process.stdout)
+        await attempt.decide("allow")
+        done = await attempt.done()
+    assert done.status == 0, done
+    assert "✗" not in done.printed
+    assert "Its code comes to this computer instead of https://chatgpt.com/" in done.printed
+    assert "Connected" in done.printed.splitlines()[-1]
+    assert await left(server) == []
+
+
+async def test_a_client_of_this_computer_keeps_its_document_and_its_grant_ends(server: LiveServer) -> None:
+    opened = server.directory / "opened"
+    async with trying(server, "--as", "vscode", BROWSER=f'{sys.executable} -c "{NOTE}" %s') as attempt:
+        await attempt.asked(attempt.process.stdout)
+        await attempt.decide("allow")
+        done = await attempt.done()
+    assert done.status == 0, done
+    assert "client_id=https%3A%2F%2Fvscode.dev%2Foauth%2Fclient-metadata.json" in attempt.url
+    assert opened.read_text() == attempt.url
+    assert await left(server) == []
+
+
+async def test_a_no_is_told_and_leaves_nothing(server: LiveServer) -> None:
+    async with trying(server, "--as", "claude", "--no-browser", "--json") as attempt:
+        await attempt.asked(attempt.process.stderr)
+        await attempt.decide("deny")
+        done = await attempt.done()
+    told = json.loads(done.printed.splitlines()[-1])
+    assert (done.status, told["connected"]) == (1, False)
+    assert told["steps"][-1]["step"] == "sign-in and consent"
+    assert "Allow" in told["steps"][-1]["fix"]
+    assert await left(server) == []
+
+
+async def test_ctrl_c_leaves_nothing(server: LiveServer) -> None:
+    async with trying(server, "--as", "gemini", "--no-browser") as attempt:
+        await attempt.asked(attempt.process.stdout)
+        assert await left(server) != []
+        attempt.process.send_signal(signal.SIGINT)
+        done = await attempt.done()
+    assert done.status == 130
+    assert await left(server) == []
+
+
+async def test_a_server_that_is_not_there_is_a_problem_with_a_fix(tmp_path: Path) -> None:
+    done = Done(*await run(tmp_path, "try", "--as", "codex", "--url", "http://127.0.0.1:9"))
+    assert done.status == 1
+    assert "Fix: Start the server (python server.py)" in done.printed
+    assert done.printed.splitlines()[-1] == "Not connected."
+
+
+async def test_another_address_of_the_server_is_told_apart(server: LiveServer) -> None:
+    url = f"http://127.0.0.1:{server.port}/mcp"
+    done = Done(*await run(server.directory, "try", "--as", "vscode", "--url", url, **settings(server)))
+    assert done.status == 1
+    assert f"resource is the URL: it does not hold, it is '{server.origin}/mcp' and not '{url}'" in done.printed
+    assert "Fix: Set MCP_OAUTH_PUBLIC_URL" in done.printed
+
+
+async def test_the_clients_are_listed_with_what_is_not_known_of_them(tmp_path: Path) -> None:
+    listed = Done(*await run(tmp_path, "try", "--list", "--json")).json
+    assert {"chatgpt", "claude", "claude-code", "vscode", "cursor", "codex", "gemini"} <= {
+        one["client"] for one in listed
+    }
+    assert all(one["sources"] for one in listed)
+    assert "ChatGPT" in Done(*await run(tmp_path, "try", "--list")).printed
+    assert not os.listdir(tmp_path)
+
+
+@pytest.mark.parametrize("arguments", [(), ("--as", "nobody"), ("--as", "claude", "--url", "host.example.com")])
+async def test_wrong_usage_is_two(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    assert (await run(tmp_path, "try", *arguments))[0] == 2

@@ -1,0 +1,157 @@
+"""When something is wrong on the way, the client that is played says what, and what to do about it."""
+
+import json
+import socket
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from tornado.ioloop import IOLoop
+
+from mcpauth.replay.sequence import load
+from tests.replay.conftest import Server
+from tests.replay.front import Front, Passing
+
+CLAUDE = load("claude")
+REGISTRATION = next(run for run in CLAUDE.runs if not run.client_id)
+DOCUMENTS = "/.well-known/"
+SERVER, RESOURCE = "/.well-known/oauth-authorization-server", "/.well-known/oauth-protected-resource"
+CONSENT = "/auth/oauth/consent"
+
+
+@pytest.fixture(scope="module")
+def front(io_loop: IOLoop, listener: tuple[socket.socket, int]) -> Iterator[Front]:
+    async def start() -> Front:
+        return Front(f"http://127.0.0.1:{listener[1]}")
+
+    front = io_loop.run_sync(start)
+    yield front
+    io_loop.run_sync(front.stop)
+
+
+@pytest.fixture(scope="module")
+def origin(front: Front) -> str:
+    return front.origin
+
+
+def answer(status: int, body: bytes = b"", **headers: str) -> Callable[[Passing], None]:
+    def change(passing: Passing) -> None:
+        passing.status, passing.body = status, body
+        for name, value in headers.items():
+            passing.headers[name] = value
+
+    return change
+
+
+def member(**changes: Any) -> Callable[[Passing], None]:
+    def change(passing: Passing) -> None:
+        passing.body = json.dumps({**json.loads(passing.body), **changes}).encode()
+
+    return change
+
+
+def take(name: str) -> Callable[[Passing], None]:
+    def change(passing: Passing) -> None:
+        passing.headers.pop(name, None)
+
+    return change
+
+
+def lose_token(passing: Passing) -> None:
+    passing.sent.pop("Authorization", None)
+
+
+def write_challenge_small(passing: Passing) -> None:
+    passing.headers["WWW-Authenticate"] = passing.headers["WWW-Authenticate"].replace("Bearer", "bearer")
+
+
+def without(parameter: str) -> Callable[[Passing], None]:
+    """Of a redirect."""
+
+    def change(passing: Passing) -> None:
+        address, _, query = passing.headers.get("Location", "").partition("?")
+        kept = [part for part in query.split("&") if not part.startswith(f"{parameter}=")]
+        passing.headers["Location"] = f"{address}?{'&'.join(kept)}"
+
+    return change
+
+
+def slash_after_issuer(passing: Passing) -> None:
+    document = json.loads(passing.body)
+    member(issuer=document["issuer"] + "/")(passing)
+
+
+def schemas_of_another_kind(passing: Passing) -> None:
+    message = json.loads(passing.body or "{}")
+    if "tools" in message.get("result", {}):
+        message["result"]["tools"][0]["inputSchema"] = True
+        passing.body = json.dumps(message).encode()
+
+
+HTML = answer(200, b"<html>Sign in first</html>", **{"Content-Type": "text/html"})
+
+# What goes wrong before, and what after the server was asked: method, path, change; then step, reason and fix.
+BEFORE = [
+    ("POST", "/mcp", answer(307, Location="/mcp/"), "challenge", "answers 307", "do not follow redirects"),
+    ("POST", "/mcp", answer(403), "challenge", "answers 403", "let its user agent through"),
+    ("POST", "/mcp", answer(502), "challenge", "answers 502", "Start the server"),
+    ("GET", DOCUMENTS, answer(404), "resource metadata", "none of its addresses", "--set-path"),
+    ("GET", DOCUMENTS, HTML, "resource metadata", "text/html", "Something in front"),
+    ("GET", SERVER, answer(500), "server metadata", "answers 500", "log"),
+    ("POST", "/register", HTML, "registration", "answers 200, and 201 was expected", ""),
+    ("POST", "/register", answer(429), "registration", "answers 429", "wait an hour"),
+    ("POST", "/token", answer(404), "token", "answers 404", "--set-path"),
+    ("POST", "/mcp", lose_token, "first MCP request", "answers 401 to the new token", "takes the Authorization header"),
+]
+AFTER = [
+    ("POST", "/mcp", take("WWW-Authenticate"), "challenge", "has 0 WWW-Authenticate", "Let the header"),
+    ("POST", "/mcp", write_challenge_small, "challenge", "does not begin with `Bearer `", "Let the header"),
+    ("GET", SERVER, slash_after_issuer, "server metadata", "issuer is byte-equal", "PUBLIC_URL"),
+    ("GET", RESOURCE, member(resource="https://x"), "resource metadata", "resource is the URL", "PUBLIC_URL"),
+    ("GET", RESOURCE, member(authorization_servers=[]), "resource metadata", "names no", "in front"),
+    ("POST", "/register", member(client_uri=None), "registration", "nothing is null", "report"),
+    ("POST", "/register", member(redirect_uris=[]), "registration", "redirect_uris are echoed", "report"),
+    ("POST", CONSENT, without("iss"), "sign-in and consent", "iss is byte-equal", "PUBLIC_URL"),
+    ("POST", CONSENT, without("state"), "sign-in and consent", "state did not come back", "byte for byte"),
+    ("POST", "/token", member(expires_in="3600"), "token", "expires_in is an integer", "report"),
+    ("POST", "/mcp", schemas_of_another_kind, "MCP request", "tools have schemas", "author"),
+]
+
+
+async def check(server: Server, step: str, reason: str, fix: str) -> None:
+    _, outcomes = await server.replay(CLAUDE, REGISTRATION)
+    last = outcomes[-1]
+    assert (last.ok, last.step) == (False, step), outcomes
+    assert reason in last.note
+    assert fix in last.fix
+    assert all(one.ok for one in outcomes[:-1])
+
+
+def only(method: str, path: str, change: Callable[[Passing], None]) -> Callable[[Passing], None]:
+    def changed(passing: Passing) -> None:
+        if passing.method == method and passing.path.startswith(path):
+            change(passing)
+
+    return changed
+
+
+@pytest.mark.parametrize(("method", "path", "change", "step", "reason", "fix"), BEFORE)
+async def test_what_does_not_get_through_is_told(
+    server: Server, front: Front, method: str, path: str, change: Any, step: str, reason: str, fix: str
+) -> None:
+    front.before, front.after = only(method, path, change), None
+    await check(server, step, reason, fix)
+
+
+@pytest.mark.parametrize(("method", "path", "change", "step", "reason", "fix"), AFTER)
+async def test_an_answer_that_a_client_cannot_take_is_told(
+    server: Server, front: Front, method: str, path: str, change: Any, step: str, reason: str, fix: str
+) -> None:
+    front.before, front.after = None, only(method, path, change)
+    await check(server, step, reason, fix)
+
+
+async def test_a_front_that_gets_nothing_wrong_is_not_noticed(server: Server, front: Front) -> None:
+    front.before = front.after = None
+    _, outcomes = await server.replay(CLAUDE, REGISTRATION)
+    assert all(one.ok for one in outcomes), outcomes
