@@ -155,3 +155,19 @@ async def test_a_front_that_gets_nothing_wrong_is_not_noticed(server: Server, fr
     front.before = front.after = None
     _, outcomes = await server.replay(CLAUDE, REGISTRATION)
     assert all(one.ok for one in outcomes), outcomes
+
+
+def refuse_discovery(passing: Passing) -> None:
+    asked = json.loads(passing.asked)
+    if asked["method"] == "server/discover" and "Authorization" in passing.sent:
+        error = {"code": -32601, "message": "Method not found"}
+        body = json.dumps({"jsonrpc": "2.0", "id": asked["id"], "error": error}).encode()
+        answer(404, body, **{"Content-Type": "application/json"})(passing)
+
+
+async def test_a_client_of_both_eras_finds_the_older_one(server: Server, front: Front) -> None:
+    front.before, front.after = only("POST", "/mcp", refuse_discovery), None
+    client = load("chatgpt")
+    attempt, outcomes = await server.replay(client, client.runs[0])
+    assert all(one.ok for one in outcomes), outcomes
+    assert attempt.era == "legacy"
