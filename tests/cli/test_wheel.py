@@ -65,7 +65,7 @@ def test_every_file_is_in_the_wheel(wheel: Path) -> None:
         "mcpauth/templates/*.html",
         "mcpauth/store/migrations/*.sql",
         "mcpauth/oauth/client_documents/*.json",
-        "static/*",
+        "static/**/*.*",
         "tests/clients/*",
     ):
         for path in REPOSITORY.glob(pattern):
