@@ -181,8 +181,13 @@ class Authorization:
             return await self._clients.find(client_id, party)
         except DocumentError as error:
             code = "invalid_client" if error.status < 429 else "temporarily_unavailable"
-            hint = f"Its client_id is the address of a document about it, and there is a problem: {error.reason}."
-            raise PageError(error.status, "This program cannot be identified", hint, code) from None
+            raise PageError(
+                error.status,
+                f"The document about this program cannot be used: {error.reason}",
+                "The client_id is the address of that document. Try again in a minute; "
+                "if it stays so, it is for the maker of the program to mend.",
+                code,
+            ) from None
 
     @staticmethod
     def _redirect_uri(client: Client, given: str) -> str:

@@ -254,9 +254,16 @@ ENDINGS = (
         lambda c: c.refused("authorize", "not known here"),
         _stopped(
             "the client is not known here",
-            "It uses a registration that is gone: removed, or from before the data directory was made anew. A client "
-            "whose id is an address: its document could not be read.",
+            "It uses a registration that is gone: removed, or from before the data directory was made anew.",
             RECONNECT,
+        ),
+    ),
+    Ending(
+        lambda c: c.refused("authorize", "document about this program"),
+        _stopped(
+            "the client's document could not be used",
+            "Its client_id is the address of a document about it, and the last step says what is wrong with that.",
+            "Try again in some minutes; look whether this machine reaches the internet, and its name servers answer.",
         ),
     ),
     Ending(

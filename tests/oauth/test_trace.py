@@ -154,6 +154,7 @@ async def test_denied(client, browser, stories):
     ("changes", "verdict"),
     [
         ({"client_id": "mcp_client_1_gone"}, "the client is not known here"),
+        ({"client_id": "https://127.0.0.1/client.json"}, "the client's document could not be used"),
         ({"redirect_uri": "https://other.example/cb"}, "the redirect_uri is not one that the client registered"),
         ({"code_challenge": None, "code_challenge_method": None}, "the client does not use PKCE"),
         ({"resource": "https://other.example/mcp"}, "the client asked for an address that is not served here"),

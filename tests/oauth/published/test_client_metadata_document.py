@@ -330,7 +330,7 @@ async def test_a_server_on_the_internet_fetches_from_there_alone(tmp_path, ambie
     async def refusal(client_id):
         with pytest.raises(PageError) as caught:
             await services.authorization.begin(root, {"client_id": [client_id]}, signed_in=True, party="p")
-        return caught.value.hint
+        return f"{caught.value.title}. {caught.value.hint}"
 
     assert "not on the public internet" in await refusal("https://vendor.example/client.json")
     assert "not on the public internet" in await refusal("https://127.0.0.1/client.json")
