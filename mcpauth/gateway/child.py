@@ -1,19 +1,16 @@
 """One child process: lines in, lines out, and nothing left of it or of its own children at the end."""
 
 import asyncio
-import contextlib
-import os
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import cast
 
 from ..errors import BackendUnavailable
 from .frames import LIMIT
+from .pipes import STDERR, STDIN, STDOUT, Pipes
+from .process import Process
 from .reaper import Reaper
 from .stderr import StderrLog
-
-STDIN, STDOUT, STDERR = range(3)
 
 # A frame of LIMIT with the ids that were exchanged in it, and some room.
 LINE_LIMIT = LIMIT + 64 * 1024
@@ -23,10 +20,10 @@ BACKLOG = 2 * LIMIT
 BREATH = 0.1
 
 
-class Child(asyncio.SubprocessProtocol):
+class Child:
     """A process in a group of its own. ``line`` gets what it writes, ``ended`` why it is gone.
 
-    A protocol, not streams: a line reaches whoever waits for it in the callback that read it.
+    Not with streams: a line reaches whoever waits for it in the callback that read it.
     """
 
     def __init__(
@@ -39,6 +36,8 @@ class Child(asyncio.SubprocessProtocol):
     ) -> None:
         self._line, self._ended, self._grace, self._reaper = line, ended, grace, reaper
         self._stderr = StderrLog(name)
+        self._pipes = Pipes(self)
+        self._open = {STDIN, STDOUT, STDERR}
         self._partial = bytearray()
         self._lines: list[bytearray] = []
         self._reason: str | None = None
@@ -63,20 +62,30 @@ class Child(asyncio.SubprocessProtocol):
         reaper: Reaper | None = None,
     ) -> "Child":
         """A running child. Raises BackendUnavailable, naming what to change."""
+        child = cls(name, line, ended, grace, reaper)
         try:
-            _, child = await asyncio.get_running_loop().subprocess_exec(
-                lambda: cls(name, line, ended, grace, reaper),
-                *command,
-                env=env,
-                cwd=cwd,
-                start_new_session=True,
-            )
+            await child._start(command, env, cwd)
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise BackendUnavailable(
                 f"{name}: {command[0]} does not start ({why}); see its command and cwd in mcp.json"
             ) from None
         return child
+
+    async def _start(self, command: list[str], env: Mapping[str, str], cwd: Path) -> None:
+        try:
+            await self._pipes.open()
+            stdin, stdout, stderr = self._pipes.theirs
+            self._process = Process(
+                command, stdin=stdin, stdout=stdout, stderr=stderr, env=env, cwd=cwd, exited=self._process_exited
+            )
+        except BaseException:
+            self._reason = "it did not start"
+            self._pipes.abort()
+            raise
+        self._pipes.given()
+        if self._reaper is not None:
+            self._reaper.watch(self._process.group)
 
     def write(self, line: bytearray) -> None:
         """Lines of one turn of the loop are written at once: each write wakes the child."""
@@ -86,13 +95,13 @@ class Child(asyncio.SubprocessProtocol):
 
     def _flush(self) -> None:
         lines, self._lines = self._lines, []
-        if not self._stdin.is_closing():
-            self._stdin.writelines(lines)
+        if not self._pipes.stdin.is_closing():
+            self._pipes.stdin.writelines(lines)
 
     @property
     def stuck(self) -> bool:
         """It has not taken for long what was written: no more should be."""
-        return not self._writable.is_set() and self._stdin.get_write_buffer_size() > BACKLOG
+        return not self._writable.is_set() and self._pipes.stdin.get_write_buffer_size() > BACKLOG
 
     async def drain(self) -> None:
         """Until the child has taken most of what was written."""
@@ -100,12 +109,12 @@ class Child(asyncio.SubprocessProtocol):
 
     def hold(self) -> None:
         """Read no more; the child's own writes will wait."""
-        if not self._stdout.is_closing():
-            self._stdout.pause_reading()
+        if not self._pipes.stdout.is_closing():
+            self._pipes.stdout.pause_reading()
 
     def go_on(self) -> None:
-        if not self._stdout.is_closing():
-            self._stdout.resume_reading()
+        if not self._pipes.stdout.is_closing():
+            self._pipes.stdout.resume_reading()
 
     async def close(self) -> None:
         """Ask by closing stdin, then by SIGTERM, then do not ask."""
@@ -115,19 +124,19 @@ class Child(asyncio.SubprocessProtocol):
         self.go_on()
         self._listen()
         self._flush()
-        self._stdin.close()
+        self._pipes.stdin.close()
         for insist in (signal.SIGTERM, signal.SIGKILL):
             if await self._happens(self._exited):
                 break
-            self._signal(insist)
+            self._process.signal(insist)
         await self._happens(self._exited)
-        self._transport.close()
+        self._pipes.abort()
         await self._happens(self._gone)
 
     def kill(self) -> None:
         """Do not ask at all."""
         if not self._gone.is_set():
-            self._signal(signal.SIGKILL)
+            self._process.signal(signal.SIGKILL)
 
     async def _happens(self, event: asyncio.Event) -> bool:
         """Whether it does in the time that a child is given."""
@@ -137,37 +146,24 @@ class Child(asyncio.SubprocessProtocol):
             return False
         return True
 
-    def _signal(self, number: signal.Signals) -> None:
-        # The group may be empty (macOS says so with EPERM).
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._transport.get_pid(), number)
-
     def _listen(self) -> None:
         """To its complaints again."""
         if self._breath is not None:
             self._breath.cancel()
             self._breath = None
-            if not self._complaints.is_closing():
-                self._complaints.resume_reading()
+            if not self._pipes.stderr.is_closing():
+                self._pipes.stderr.resume_reading()
 
     def _kill(self, reason: str) -> None:
         self._reason = self._reason or reason
-        self._signal(signal.SIGKILL)
+        self._process.signal(signal.SIGKILL)
 
-    # What asyncio calls.
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._transport = cast(asyncio.SubprocessTransport, transport)
-        if self._reaper is not None:
-            self._reaper.watch(self._transport.get_pid())
-        self._stdin = cast(asyncio.WriteTransport, self._transport.get_pipe_transport(STDIN))
-        self._stdout = cast(asyncio.ReadTransport, self._transport.get_pipe_transport(STDOUT))
-        self._complaints = cast(asyncio.ReadTransport, self._transport.get_pipe_transport(STDERR))
+    # What its pipes and its process tell.
 
     def pipe_data_received(self, fd: int, data: bytes) -> None:
         if fd == STDERR:
             if self._stderr.feed(data) and not self._exited.is_set() and self._reason is None:
-                self._complaints.pause_reading()
+                self._pipes.stderr.pause_reading()
                 self._breath = asyncio.get_running_loop().call_later(BREATH, self._listen)
             return
         *lines, rest = data.split(b"\n")
@@ -188,6 +184,8 @@ class Child(asyncio.SubprocessProtocol):
         if fd != STDERR and self._reason is None and not self._exited.is_set():
             why = "it closed its standard input or output"
             self._timer = asyncio.get_running_loop().call_later(self._grace, self._kill, why)
+        self._open.discard(fd)
+        self._finish()
 
     def pause_writing(self) -> None:
         self._writable.clear()
@@ -195,30 +193,34 @@ class Child(asyncio.SubprocessProtocol):
     def resume_writing(self) -> None:
         self._writable.set()
 
-    def process_exited(self) -> None:
+    def _process_exited(self, status: int) -> None:
+        self._reason = self._reason or _describe(status)
         self._exited.set()
         self._writable.set()
         self._listen()
         if self._timer is not None:
             self._timer.cancel()
-        # Its own children must not outlive it, nor keep its pipes open.
-        self._signal(signal.SIGKILL)
         if self._reaper is not None:
-            self._reaper.forget(self._transport.get_pid())
-        # One that made itself a session of its own could.
-        self._timer = asyncio.get_running_loop().call_later(self._grace, self._transport.close)
+            self._reaper.forget(self._process.group)
+        # A child of its own that made itself a session could keep the pipes open.
+        self._timer = asyncio.get_running_loop().call_later(self._grace, self._pipes.abort)
+        self._finish()
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """The process has ended and all it wrote was read."""
+    def _finish(self) -> None:
+        """When the process has ended and all it wrote was read."""
+        if not self._exited.is_set() or self._open & {STDOUT, STDERR}:
+            return
+        if self._open:
+            self._pipes.stdin.abort()
+            return
         if self._timer is not None:
             self._timer.cancel()
-        self._transport.close()
         self._stderr.close()
         self._gone.set()
-        self._ended(self._reason or _describe(self._transport.get_returncode()))
+        self._ended(self._reason or "")
 
 
-def _describe(status: int | None) -> str:
-    if status is not None and status < 0:
+def _describe(status: int) -> str:
+    if status < 0:
         return f"killed by signal {-status}"
     return f"exit status {status}"

@@ -14,7 +14,7 @@ from .frames import Frame
 from .modern.caller import Caller
 from .tools import Tool
 
-HANDOVER = 5.0
+HANDOVER = 2.0
 # How long sessions wait until it is known what the backend speaks.
 KNOWING = 10.0
 

@@ -11,12 +11,16 @@ from mcpauth.gateway.children import Children
 from tests.fakes.mcp_client import Client, ModernClient, gone, is_running, principal
 from tests.gateway.conftest import CHILD
 
-# It answers initialize and tools/list, and reads nothing more.
+# It answers initialize, and reads nothing more.
 DEAF = """
 import json, sys, time
-for answer in ({"protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": {"name": "x", "version": "1"}},):
-    print(json.dumps({"jsonrpc": "2.0", "id": json.loads(sys.stdin.readline())["id"], "result": answer}), flush=True)
-sys.stdin.readline()
+greeted = False
+while not greeted:
+    asked = json.loads(sys.stdin.readline())
+    greeted = asked["method"] == "initialize"
+    about = {"protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": {"name": "x", "version": "1"}}
+    answer = {"result": about} if greeted else {"error": {"code": -32601, "message": "no such method"}}
+    print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], **answer}), flush=True)
 time.sleep(600)
 """
 

@@ -10,6 +10,14 @@ from tests.fakes.mcp_client import INITIALIZE, Client, gone, is_running, princip
 
 ANN, ALSO_ANN, BOB = principal(), principal(grant_id="g2", client_id="chatgpt"), principal(subject="bob", grant_id="g3")
 
+REFUSES = """
+import json, sys
+for line in sys.stdin:
+    if "id" in (asked := json.loads(line)):
+        error = {"code": -1, "message": "not now"}
+        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], "error": error}), flush=True)
+"""
+
 
 @pytest.fixture
 def shared(serve, child):
@@ -273,10 +281,10 @@ async def test_a_child_that_nobody_uses_is_stopped_and_comes_back(shared, ambien
 
 
 async def test_one_that_refuses_or_does_not_start_is_not_kept(serve, child):
-    gateway = await serve(child("fake", "echo", "--modern", share="all"))
+    gateway = await serve(child("fake", args=("-c", REFUSES), share="all"))
     client = Client(gateway, "fake")
     for _ in range(2):
-        assert (await client.initialize())["error"]["code"] == -32601
+        assert (await client.initialize())["error"]["message"] == "not now"
     gateway.serve([child("fake", command="no-such-program", share="all")])
     assert "no-such-program" in (await client.initialize())["error"]["message"]
 
