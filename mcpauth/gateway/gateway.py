@@ -14,7 +14,7 @@ from .answer import ACCEPTED, Answer, refused
 from .catalogue import BackendState, Catalogue
 from .eras import is_modern
 from .frames import Frame
-from .listing import KINDS, TOOLS, Kind
+from .listing import KINDS, Kind
 from .mailbox import Listener
 from .mcp_sessions import McpSessions
 from .merged import Merged
@@ -32,7 +32,6 @@ SWEEP = 30.0
 # How long requests may go on with a backend that another has taken the place of, and how often that is looked at.
 LEAVING, GLANCE = 600.0, 0.2
 
-TOOLS_CHANGED = frames.encode(frames.notification(TOOLS.list_changed))
 
 Endpoint = Merged | Single
 
@@ -201,7 +200,7 @@ class Gateway:
             if new is None:
                 self._sessions.dismiss(session)
             else:
-                session.mailbox.put(TOOLS_CHANGED)
+                session.changed()
         if new is not None:
             new.follow(leaving)
 

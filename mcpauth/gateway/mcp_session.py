@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 
 from .. import log
@@ -66,6 +67,7 @@ class McpSession:
         self._catalogue, self._keep, self._lost = catalogue, keep, lost
         self._requests: ServerRequests[Link] = ServerRequests()
         self._links: dict[str, Link] = {}
+        self._former: weakref.WeakSet[BackendSession] = weakref.WeakSet()  # they may still end what they began
         self._opening: dict[str, asyncio.Task[Link]] = {}
         self._opened: set[str] = set()  # the backends that it had a session with
         self._ended = False
@@ -86,6 +88,7 @@ class McpSession:
         except BackendUnavailable:
             if self._links.get(served.name) is link:
                 del self._links[served.name]
+                self._former.add(link.session)
         link = self._links.get(served.name) or await self._link(served)
         return link, link.session.request(frame)
 
@@ -171,6 +174,7 @@ class McpSession:
             opening.cancel()
         await asyncio.gather(
             *(link.session.close() for link in self._links.values()),
+            *(session.close() for session in self._former),
             *self._opening.values(),
             return_exceptions=True,
         )

@@ -100,6 +100,19 @@ async def test_a_changed_backend_gets_the_new_requests_and_the_old_one_ends_what
     await gone(before)
 
 
+async def test_the_end_of_a_grant_reaches_what_was_begun_before_the_change(serve, child):
+    gateway = await serve(child("fake", "a", grace=0.2))
+    client = await begin(gateway, "fake")
+    before = await pid(client)
+    waiting = asyncio.create_task(client.call("never"))
+    await client.request("ping")
+    gateway.serve([child("fake", "a")])
+    assert await pid(client) != before
+    await gateway.end_grant("g1")
+    assert "error" in await waiting
+    await gone(before)
+
+
 async def test_a_changed_backend_is_not_waited_for_without_end(serve, child, monkeypatch):
     monkeypatch.setattr(gateway_module, "LEAVING", 0.0)
     gateway = await serve(child("fake", "a", grace=0.2))
