@@ -6,6 +6,7 @@ from typing import Any, Protocol
 from ..errors import GatewayError
 from .frames import Frame
 from .modern.caller import Caller
+from .modern.parameters import ByTool
 
 # To whoever asks a session of a backend that another has taken the place of.
 RETIRED = "its entry in mcp.json has changed"
@@ -52,6 +53,10 @@ class Backend(Protocol):
 
     def on_changed(self, tell: Callable[[], None]) -> None:
         """``tell`` is called when its lists have changed and no session is told."""
+        ...
+
+    def repeat(self, parameters: ByTool) -> None:
+        """Those arguments, by tool, are sent in headers as well, where there are headers."""
         ...
 
     async def open(self, listener: Callable[[Frame], None], user: str | None = None) -> BackendSession:

@@ -226,6 +226,7 @@ class Catalogue:
             self._failed(entry, "unexpected error, see the log")
         else:
             entry.served.speaks(entry.offer.greeting, entry.offer.modern.discovered, self._ambient)
+            entry.served.repeat(entry.offer.modern.parameters)
             entry.state, entry.reason, entry.failures = "ok", None, 0
             entry.offered_at = self._ambient.now()
             entry.greetings = _greetings(entry.offer)

@@ -14,6 +14,10 @@ from .http_session import HttpSession
 from .http_sse import SseSession
 from .http_upstream import Upstream
 from .modern.caller import Caller
+from .modern.parameters import ByTool
+
+# Mostly nobody is told when a server elsewhere changes. So what it offers is asked for again, when it is used.
+FRESH = 300.0
 
 
 class HttpBackend:
@@ -28,11 +32,15 @@ class HttpBackend:
         server: RemoteServer,
         environ: Mapping[str, str],
         back_off: tuple[float, ...] = BACK_OFF,
+        fresh: float = FRESH,
     ) -> None:
         self.name = name
         self._upstream = Upstream(name, server.url, expand(name, server.headers, environ))
         self.legacy_only = server.type == "sse"
-        self._back_off = back_off
+        self._back_off, self._fresh = back_off, fresh
+        self._looked_at = 0.0
+        self._changed: Callable[[], None] = lambda: None
+        self._parameters: ByTool = {}
         self._started = self._retired = False
         self._sessions: set[HttpSession] = set()
         self._requests = ModernRequests(self._upstream)
@@ -40,9 +48,12 @@ class HttpBackend:
     async def start(self) -> None:
         """Ready to connect; nothing is sent before there is a session."""
         self._upstream.start()
+        self._looked_at = asyncio.get_running_loop().time()
         self._started = True
 
     async def open(self, listener: Callable[[Frame], None], user: str | None = None) -> HttpSession:
+        if user is not None:
+            self._look_again()
         session: HttpSession
         if self.legacy_only:
             session = SseSession(self._upstream, listener, self._sessions.discard)
@@ -57,7 +68,9 @@ class HttpBackend:
             raise BackendUnavailable(f"the server {self.name} is asked in the older era only")
         if self._retired:
             raise BackendUnavailable(RETIRED)
-        return ModernHttpSession(self._requests, self._upstream.without_own(caller.headers))
+        self._look_again()
+        said = self._upstream.without_own(caller.headers)
+        return ModernHttpSession(self._requests, said, self._parameters)
 
     @property
     def busy(self) -> bool:
@@ -69,13 +82,22 @@ class HttpBackend:
             session.retire()
 
     def on_changed(self, tell: Callable[[], None]) -> None:
-        """MCP sessions are told; nobody else listens."""
+        self._changed = tell
+
+    def repeat(self, parameters: ByTool) -> None:
+        self._parameters = parameters
 
     def stop_idle(self) -> None:
         """Nothing runs."""
 
     def end_grant(self, grant_id: str) -> None:
         """Nothing is any grant's."""
+
+    def _look_again(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if self._looked_at + self._fresh <= now:
+            self._looked_at = now
+            self._changed()
 
     async def close(self) -> None:
         if self._started:

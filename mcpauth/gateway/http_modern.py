@@ -10,7 +10,8 @@ from .exchange import Exchange
 from .frames import Frame
 from .http_session import ANSWER, Room, follow
 from .http_upstream import JSON, Upstream, is_stream, media_type
-from .modern import headers
+from .modern import headers, parameters
+from .modern.parameters import ByTool
 from .sse import EventSource
 
 logger = logging.getLogger(__name__)
@@ -61,7 +62,7 @@ class ModernRequests:
             exchange.fail(BackendUnavailable("unexpected error, see the server's log"))
 
     async def _ask(self, frame: Frame, said: dict[str, str], exchange: Exchange, room: Room) -> None:
-        sent = {**said, **headers.repeating(frame), "Accept": ANSWER, "Content-Type": JSON}
+        sent = {**said, "Accept": ANSWER, "Content-Type": JSON}
         async with self._upstream.send("POST", sent, frames.encode(frame)) as response:
             if is_stream(response):
                 events = self._upstream.events(response, EventSource())
@@ -98,13 +99,14 @@ class ModernRequests:
 
 
 class ModernHttpSession:
-    """One caller's way to the server; ``said`` are the headers of the client's that go on to it."""
+    """One caller's way to the server. ``said`` are the headers of the client's that go on to it."""
 
-    def __init__(self, requests: ModernRequests, said: dict[str, str]) -> None:
-        self._requests, self._said = requests, said
+    def __init__(self, requests: ModernRequests, said: dict[str, str], tools: ByTool) -> None:
+        self._requests, self._said, self._tools = requests, said, tools
 
     def request(self, frame: Frame) -> Exchange:
-        return self._requests.begin(frame, self._said)
+        said = {**self._said, **parameters.repeating(self._tools, frame), **headers.repeating(frame)}
+        return self._requests.begin(frame, said)
 
     def cancel(self, exchange: Exchange, error: GatewayError) -> None:
         self._requests.cancel(exchange, error)

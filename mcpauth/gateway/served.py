@@ -12,6 +12,7 @@ from .bridge.to_modern import ToModern
 from .configuration import ToolFilter
 from .frames import Frame
 from .modern.caller import Caller
+from .modern.parameters import ByTool
 from .tools import Tool
 
 HANDOVER = 2.0
@@ -53,6 +54,9 @@ class Served:
         else:
             self._cross(None)
         self._known.set()
+
+    def repeat(self, parameters: ByTool) -> None:
+        self._backend.repeat(parameters)
 
     def is_silent(self) -> None:
         """Nobody knows what it speaks: it is asked in the era of whoever asks."""

@@ -14,6 +14,7 @@ from .children import Children, Place
 from .configuration import StdioServer
 from .frames import Frame
 from .modern.caller import Caller
+from .modern.parameters import ByTool
 from .modern.shared import SharedSessions
 from .reaper import Reaper
 from .stdio_modern import ModernChild
@@ -68,6 +69,9 @@ class StdioBackend:
 
     async def start(self) -> None:
         """Nothing runs before there is a session."""
+
+    def repeat(self, parameters: ByTool) -> None:
+        """There are no headers."""
 
     def on_changed(self, tell: Callable[[], None]) -> None:
         self._changed = tell

@@ -1,4 +1,4 @@
-"""The mcp SDK's client in the modern era, and where it finds its way back to the older one."""
+"""The mcp SDK's client in the modern era, with servers of every kind."""
 
 import json
 import sys
@@ -13,20 +13,20 @@ from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp_types import ElicitResult
 
-from tests.conformance.test_server import ROOT, access_token
+from tests.conformance.test_server import ROOT, access_token, fixture_server
 from tests.live import LiveServer
 
 pytestmark = pytest.mark.gen_test(timeout=120)
 
 
-def configure(data_dir: Path) -> None:
+def configure(data_dir: Path, **more: dict[str, object]) -> None:
     (data_dir / "files").mkdir(parents=True)
     (data_dir / "files" / "hello.md").write_text("The walls have ears.\n")
     python = {"command": sys.executable, "cwd": str(ROOT)}
     servers = {
         "files": {"builtin": "files", "root": "files"},
-        "fixture": {**python, "args": ["-m", "tests.fakes.conformance"]},
         "old": {**python, "args": ["tests/fakes/mcp_child.py", "echo"]},
+        **more,
     }
     (data_dir / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
     (data_dir / "mcp.json").chmod(0o600)
@@ -49,9 +49,14 @@ async def connected(server: LiveServer, token: str, backend: str, mode: str) -> 
         yield client
 
 
-@pytest.mark.parametrize("mode", ["2026-07-28", "auto"])
-async def test_the_sdk_client_finds_a_server_of_its_era(tmp_path: Path, mode: str) -> None:
-    configure(tmp_path / "data")
+@pytest.mark.parametrize(("mode", "kind"), [("2026-07-28", "stdio"), ("auto", "stdio"), ("auto", "http")])
+async def test_the_sdk_client_finds_a_server_of_its_era(tmp_path: Path, mode: str, kind: str) -> None:
+    with fixture_server(kind) as fixture:
+        configure(tmp_path / "data", fixture=fixture)
+        await use(tmp_path, mode)
+
+
+async def use(tmp_path: Path, mode: str) -> None:
     async with LiveServer(tmp_path) as server:
         token = await access_token(server, f"{server.origin}/mcp/fixture")
         async with connected(server, token, "fixture", mode) as client:
@@ -74,13 +79,14 @@ async def test_the_sdk_client_finds_a_server_of_its_era(tmp_path: Path, mode: st
                 assert type(await anext(aiter(events))).__name__ == "ToolsListChanged"
 
 
-@pytest.mark.parametrize(("backend", "version"), [("files", "2026-07-28"), ("old", "2025-11-25")])
-async def test_the_sdk_client_asks_which_era_it_is(tmp_path: Path, backend: str, version: str) -> None:
+@pytest.mark.parametrize("backend", ["files", "old"])
+async def test_the_sdk_client_asks_which_era_it_is(tmp_path: Path, backend: str) -> None:
     configure(tmp_path / "data")
     async with LiveServer(tmp_path) as server:
         token = await access_token(server, f"{server.origin}/mcp/{backend}")
         async with connected(server, token, backend, "auto") as client:
-            assert client.protocol_version == version
+            # Whatever the server itself speaks.
+            assert client.protocol_version == "2026-07-28"
             if backend == "files":
                 note = await client.call_tool("read_file", {"path": "hello.md"})
                 assert "The walls have ears." in note.content[0].text

@@ -12,8 +12,8 @@ from mcpauth.errors import BackendUnavailable
 from mcpauth.gateway.configuration import RemoteServer
 from mcpauth.gateway.http import HttpBackend
 from mcpauth.gateway.served import Served
-from tests.fakes.mcp_client import ModernClient, modern_headers, principal
-from tests.fakes.mcp_http_modern import COMPLETE, ModernHttpServer
+from tests.fakes.mcp_client import Client, ModernClient, modern_headers, principal
+from tests.fakes.mcp_http_modern import COMPLETE, KEPT, TOOL, ModernHttpServer
 from tests.fakes.mcp_http_server import flood
 from tests.gateway.test_http import Server
 from tests.gateway.test_http_backend import headers_of, next_of, until
@@ -124,6 +124,17 @@ async def test_arguments_are_repeated_in_headers_as_the_tool_wants_it(connect, f
     }
 
 
+async def test_they_are_repeated_for_a_client_that_knows_nothing_of_it(connect, far):
+    client = Client((await connect()).gateway, "remote")
+    await client.initialize()
+    assert await client.text("echo", region="Zürich", count=-3, sure=False) == "called"
+    sent = headers_of(far.of("tools/call")[0])
+    assert base64.b64decode(sent["Mcp-Param-Region"][9:-2]).decode() == "Zürich"
+    assert (sent["Mcp-Param-Count"], sent["Mcp-Param-Sure"]) == ("-3", "false")
+    assert sent["Mcp-Name"] == "echo"
+    assert "Mcp-Session-Id" not in sent
+
+
 async def test_only_headers_of_mcp_go_on_and_never_in_place_of_the_owner_s(front, far):
     server = await front(headers={"Authorization": "Bearer theirs", "Mcp-Tenant": "home"})
     client_s = {
@@ -177,6 +188,16 @@ async def test_an_id_comes_back_as_it_was_written(connect, given):
         headers=modern_headers(message).items(),
     )
     assert b'"id":%s,' % given.encode() in await anext(answer.replies)
+
+
+async def test_what_it_offers_is_asked_for_again_when_it_is_used(serve, far):
+    gateway = await serve(Served(HttpBackend("remote", RemoteServer(url=far.url), {}, fresh=0.0)))
+    await gateway.settled()
+    far.acts["tools/list"] = lambda handler: asyncio.sleep(
+        0, handler.reply({**KEPT, "tools": [{**TOOL, "name": "new"}]})
+    )
+    await ModernClient(gateway, "remote").call("echo")
+    await until(lambda: [tool.name for tool in gateway.backends()[0].tools] == ["new"])
 
 
 @pytest.mark.parametrize("kind", ["json", "stream"])

@@ -15,6 +15,7 @@ from ..backend import RETIRED
 from ..eras import LEGACY, MODERN, SERVER, has_envelope
 from ..frames import Frame, raw
 from ..modern.caller import Caller
+from ..modern.parameters import ByTool
 from .root import Refused, Root
 from .search import Search
 from .tools import Tools
@@ -74,6 +75,9 @@ class FilesBackend:
 
     def retire(self) -> None:
         self._retired = True
+
+    def repeat(self, parameters: ByTool) -> None:
+        """There are no headers."""
 
     def on_changed(self, tell: Callable[[], None]) -> None:
         """They do not."""

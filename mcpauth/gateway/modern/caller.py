@@ -15,7 +15,7 @@ NO_HEADERS: Mapping[str, str] = MappingProxyType({})
 
 
 class Caller(NamedTuple):
-    """``headers`` are those that the request has beside what every request repeats in them: `Mcp-Param-*`."""
+    """``headers`` are the client's, of those that nothing here knows: a remote server may."""
 
     subject: str
     grant_id: str

@@ -15,7 +15,7 @@ from .caller import NO_HEADERS
 class Envelope(NamedTuple):
     """``params`` are the request's own, once decoded; ``capabilities`` are what the client declares of itself.
 
-    ``headers`` are not of the body: what the client says in them beside what every request repeats.
+    ``headers`` are not of the body: those of the client's that nothing here knows.
     """
 
     params: Frame
@@ -27,10 +27,6 @@ class Envelope(NamedTuple):
     @property
     def asks_for_logs(self) -> bool:
         return LOG_LEVEL in self.meta
-
-    def saying(self, more: Mapping[str, str]) -> "Envelope":
-        """With these headers too."""
-        return self._replace(headers={**self.headers, **more})
 
     def require(self, served: list[str]) -> None:
         """Raises UnsupportedVersion."""

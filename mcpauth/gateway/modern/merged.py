@@ -95,9 +95,7 @@ class ModernMerged:
         if served is None:
             return _whole(results.tool_error(frame["id"], f"The server {backend}, which had this tool, is gone."))
         offer = await self._catalogue.modern(backend)
-        declared = offer.parameters.get(name, ())
-        parameters.check(declared, given, about.params)
-        about = about.saying(parameters.mirrored(declared, about.params))
+        parameters.check(offer.parameters.get(name, ()), given, about.params)
         tool = offer.tools.get(name)
         refusal = served.refusal(principal, name, read_only=tool is not None and tool.read_only)
         if refusal is not None:

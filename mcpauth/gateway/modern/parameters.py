@@ -1,7 +1,7 @@
 """`Mcp-Param-*`: the arguments that a tool's schema wants repeated in a header (`x-mcp-header`)."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -37,6 +37,9 @@ class Parameter(NamedTuple):
     is_integer: bool
 
 
+ByTool = Mapping[str, tuple[Parameter, ...]]
+
+
 def declared(definition: msgspec.Raw) -> tuple[Parameter, ...]:
     """Those of a tool. None of a schema that breaks the rules: clients do not use such a tool's headers either."""
     if ANNOTATION.encode() not in bytes(definition):
@@ -70,8 +73,12 @@ def check(parameters: tuple[Parameter, ...], headers: Headers, params: Frame) ->
             raise HeaderMismatch(f'{parameter.header} is not the argument "{".".join(parameter.path)}"')
 
 
-def mirrored(parameters: tuple[Parameter, ...], params: Frame) -> dict[str, str]:
-    """The headers that a call with these arguments is sent with, in lower case."""
+def repeating(tools: ByTool, frame: Frame) -> dict[str, str]:
+    """The headers, in lower case, that a request is sent with to a server whose ``tools`` these are."""
+    if not tools or frames.text(frame["method"]) != "tools/call":
+        return {}
+    params = frames.members(frame.get("params"))
+    parameters = tools.get(frames.text(params.get("name")) or "", ())
     arguments = _arguments(parameters, params)
     found = {one.header.lower(): _text(one, _at(arguments, one.path)) for one in parameters}
     return {name: encoded(text) for name, text in found.items() if text is not None}

@@ -39,9 +39,7 @@ class ModernSingle:
         method, about = read
         if method == "tools/call":
             _, name = tools.called(frame)
-            declared = offer.parameters.get(name, ())
-            parameters.check(declared, given, about.params)
-            about = about.saying(parameters.mirrored(declared, about.params))
+            parameters.check(offer.parameters.get(name, ()), given, about.params)
         return self._request(principal, method, frame, about, offer)
 
     def _request(self, principal: Principal, method: str, frame: Frame, about: Envelope, offer: ModernOffer) -> Answer:
