@@ -40,15 +40,18 @@ class ModernRequests:
         return exchange
 
     def cancel(self, exchange: Exchange, error: GatewayError) -> None:
-        task = self._tasks.get(exchange)
-        if task is not None:
+        """Nothing of one that was answered: what is left of its stream is read, and the connection kept."""
+        if exchange in self._tasks and not exchange.ended:
             exchange.fail(error)
-            task.cancel()
+            self._tasks[exchange].cancel()
 
     async def close(self) -> None:
+        error = self._upstream.unavailable("was left: mcpauth is stopping, or it has changed")
         tasks = list(self._tasks.values())
         for exchange in list(self._tasks):
-            self.cancel(exchange, self._upstream.unavailable("was left: mcpauth is stopping, or it has changed"))
+            self.cancel(exchange, error)
+        for task in tasks:
+            task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _serve(self, frame: Frame, said: dict[str, str], exchange: Exchange, room: Room) -> None:

@@ -42,6 +42,7 @@ class Upstream:
     def __init__(self, name: str, url: str, headers: Mapping[str, str]) -> None:
         self.name, self.url = name, url
         self._headers = {"User-Agent": f"mcpauth/{__version__}", **headers}
+        self._own = {name.lower() for name in self._headers}
 
     def start(self) -> None:
         # No limit to the number of connections: each stream holds one.
@@ -79,8 +80,7 @@ class Upstream:
 
     def without_own(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Those of a client that may go with a request: none that the owner has set for this server."""
-        own = {name.lower() for name in self._headers}
-        return {name: value for name, value in headers.items() if name.lower() not in own}
+        return {name: value for name, value in headers.items() if name.lower() not in self._own}
 
     async def body(self, response: ClientResponse) -> bytes:
         chunks, size = [], 0

@@ -210,6 +210,24 @@ async def test_connections_are_kept(connect, far, kind):
     assert len({handler.peer for handler in far.seen}) == 1
 
 
+async def test_a_connection_is_kept_when_its_stream_ends_after_the_client_has_its_answer(front, far):
+    answered = asyncio.Event()
+
+    async def act(handler):
+        await handler.answer(COMPLETE)
+        await answered.wait()
+
+    far.acts["tools/call"] = act
+    server = await front()
+    for _ in range(2):
+        answered.clear()
+        assert (await ask(server, "tools/call", {"name": "echo"})).code == 200
+        answered.set()
+        # Until the gateway has read the rest.
+        await until(lambda: not server.gateway._backends["remote"].busy)
+    assert len({handler.peer for handler in far.seen}) == 1
+
+
 async def test_frames_come_one_by_one_with_the_client_s_own_token(connect, far):
     go_on = asyncio.Semaphore(0)
 
