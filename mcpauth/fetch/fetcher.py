@@ -85,6 +85,9 @@ class Fetcher:
             own = host.lower().rstrip(".") == self._own.host
         if own:
             raise DocumentError("it is at this server's own address")
+        if not self._loopback and url.port != 443:
+            # Nobody looks for open ports from here.
+            raise DocumentError("it is not at port 443")
         return url
 
     async def _addresses(self, host: str) -> list[str]:

@@ -70,7 +70,7 @@ async def refusal(fetcher, uri):
 )
 async def test_one_address_that_is_not_public_is_enough_to_refuse(host, addresses):
     resolver = Resolver(addresses)
-    said = await refusal(Fetcher(OWN, resolve=resolver), f"https://vendor.example:{host.port}/client.json")
+    said = await refusal(Fetcher(OWN, resolve=resolver), "https://vendor.example/client.json")
     assert "not on the public internet" in said
     assert resolver.asked == ["vendor.example"]
     assert not host.requests
@@ -104,6 +104,14 @@ async def test_our_own_host_is_refused(authority):
     resolver = Resolver(["1.1.1.1"])
     assert "own address" in await refusal(Fetcher(OWN, resolve=resolver), f"https://{authority}/client.json")
     assert not resolver.asked
+
+
+async def test_only_the_port_of_https():
+    resolver = Resolver(["1.1.1.1"])
+    assert "port 443" in await refusal(Fetcher(OWN, resolve=resolver), "https://vendor.example:8443/client.json")
+    assert not resolver.asked
+    said = await refusal(Fetcher(OWN, resolve=Resolver(["10.0.0.1"])), "https://vendor.example:443/client.json")
+    assert "not on the public internet" in said
 
 
 @pytest.mark.parametrize("uri", ["http://vendor.example/c", "ftp://vendor.example/c", "file:///etc/passwd"])
