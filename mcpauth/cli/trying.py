@@ -18,6 +18,7 @@ from ..replay.loopback import Loopback, at_home
 from ..replay.play import Outcome, play
 from ..replay.sequence import Client
 from ..replay.wire import Wire
+from ..settings import origin_of
 from .show import clean, table
 
 TICKS = {True: "✓", False: "✗"}
@@ -134,8 +135,10 @@ def _can_print(text: str) -> bool:
 def _mcp_url(given: str) -> str:
     """An origin alone stands for its /mcp. Raises SettingsError."""
     parts = urlsplit(given)
-    if parts.scheme not in DEFAULT_PORTS or not parts.hostname or "@" in parts.netloc or parts.query or parts.fragment:
-        raise SettingsError("--url must be an http or https URL, such as https://host.tailnet.ts.net/mcp")
+    try:
+        origin_of(given)
+    except ValueError as error:
+        raise SettingsError(f"--url {error}") from None
     return given if parts.path.strip("/") else f"{parts.scheme}://{parts.netloc}/mcp"
 
 

@@ -46,7 +46,21 @@ async def authorize(attempt: Attempt, step: Authorize) -> str:
     url = attempt.authorization_url(step.query)
     if not url.startswith(("https://", "http://")):
         raise StepFailed("the authorization endpoint is no web address", NOT_OURS)
-    location = await (attempt.person.allow(url) if step.do == "authorize" else attempt.person.deny(url))
+    wanted = "code" if step.do == "authorize" else "error"
+    if step.do == "refused":
+        exchange = attempt.last = await attempt.wire.send("GET", url, attempt.headers("oauth", {}))
+        exchange.expect(302, 303)
+        _come_back(attempt, exchange.headers.get("Location", ""), wanted)
+    elif step.do == "deny":
+        _come_back(attempt, await attempt.person.deny(url), wanted)
+    else:
+        _come_back(attempt, await attempt.person.allow(url), wanted)
+    assertions.judge(attempt, step.asserts)
+    told = attempt.answer["error"] if wanted == "error" else "a code"
+    return f"{told} came back" + (", with iss" if "iss" in attempt.answer else "")
+
+
+def _come_back(attempt: Attempt, location: str, wanted: str) -> None:
     sent_to, _, query = location.partition("?")
     if sent_to != attempt.redirect_uri.partition("?")[0]:
         raise StepFailed(f"the browser was sent to {urlsplit(location).netloc}, not to the client", NOT_OURS)
@@ -54,13 +68,10 @@ async def authorize(attempt: Attempt, step: Authorize) -> str:
     attempt.answer = {name: values[0] for name, values in answers.items()}
     if attempt.answer.get("state") != attempt.state:
         raise StepFailed("state did not come back as it was sent", STATE)
-    wanted = "error" if step.do == "deny" else "code"
     if wanted not in attempt.answer:
         told = attempt.answer.get("error_description") or attempt.answer.get("error") or "nothing"
         denied = attempt.answer.get("error") == "access_denied"
         raise StepFailed(f"no {wanted} came back: {told}", SAID_NO if denied else advice.SERVER_LOG)
-    assertions.judge(attempt, step.asserts)
-    return f"{wanted} came back" + (", with iss" if "iss" in attempt.answer else "")
 
 
 async def preflight(attempt: Attempt, step: Authorize) -> str:

@@ -4,7 +4,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, NamedTuple
 
 from ..errors import StepFailed
-from . import assertions, authorization, conversation, discovery
+from . import advice, assertions, authorization, conversation, discovery
 from .attempt import Attempt
 from .sequence import Idle, Send, Step
 
@@ -17,6 +17,7 @@ NAMES = {
     "preflight": "look at the sign-in",
     "authorize": "sign-in and consent",
     "deny": "refusal",
+    "refused": "wrong request",
     "redeem": "token",
     "refresh": "refresh",
     "begin": "first MCP request",
@@ -50,6 +51,10 @@ async def _one(attempt: Attempt, step: Step) -> Outcome:
         note = await STEPS[step.do](attempt, step)
     except StepFailed as failed:
         return Outcome(NAMES[step.do], False, failed.reason, failed.fix)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        # Documents may come from anywhere, and have anything in them.
+        reason = f"an answer has what no client can read ({type(error).__name__})"
+        return Outcome(NAMES[step.do], False, reason, advice.SOMETHING_IN_FRONT)
     warnings = assertions.warnings(attempt, step.warns) if isinstance(step, Send) else []
     return Outcome(NAMES[step.do], True, note, warnings=tuple(warnings))
 
@@ -71,6 +76,7 @@ STEPS: dict[str, Callable[[Attempt, Any], Awaitable[str]]] = {
     "preflight": authorization.preflight,
     "authorize": authorization.authorize,
     "deny": authorization.authorize,
+    "refused": authorization.authorize,
     "redeem": authorization.get_tokens,
     "refresh": authorization.get_tokens,
     "begin": conversation.begin,

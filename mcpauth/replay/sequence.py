@@ -54,10 +54,11 @@ class Register(Data):
 class Authorize(Data):
     """``query`` beside the parameters that every client sends.
 
-    ``deny``: the person says no. ``preflight``: the client asks by itself, without a person, before it sends one.
+    ``deny``: the person says no. ``preflight``: the client looks by itself before it sends a person.
+    ``refused``: the server finds the request wrong, and tells the client without asking anybody.
     """
 
-    do: Literal["preflight", "authorize", "deny"]
+    do: Literal["preflight", "authorize", "deny", "refused"]
     query: Parameters = {}
     asserts: tuple[str, ...] = ()
 

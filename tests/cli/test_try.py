@@ -188,6 +188,14 @@ async def test_the_clients_are_listed_with_what_is_not_known_of_them(tmp_path: P
     assert not os.listdir(tmp_path)
 
 
-@pytest.mark.parametrize("arguments", [(), ("--as", "nobody"), ("--as", "claude", "--url", "host.example.com")])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        (),
+        ("--as", "nobody"),
+        ("--as", "claude", "--url", "host.example.com"),
+        ("--as", "claude", "--url", "http://localhost:x/mcp"),
+    ],
+)
 async def test_wrong_usage_is_two(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     assert (await run(tmp_path, "try", *arguments))[0] == 2

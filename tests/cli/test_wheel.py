@@ -81,6 +81,7 @@ def test_the_command_works_without_the_checkout(installed: Path, tmp_path: Path)
     assert where.startswith(str(installed.parent))
     # The migrations are found: this makes a database.
     assert run(installed, tmp_path, "mcpauth", "user", "list", "--json") == "[]\n"
+    assert "chatgpt" in run(installed, tmp_path, "mcpauth", "try", "--list")
     assert f'ExecStart="{installed / "python"}" "-m" "mcpauth"' in run(installed, tmp_path, "mcpauth", "systemd")
 
 

@@ -36,7 +36,7 @@ async def test_a_client_connects_at_the_first_try(server: Server, name: str, run
     assert attempt.by_document == bool(run.client_id)
 
 
-@pytest.mark.parametrize("path", ["/mcp/files", "/mcp/old"])
+@pytest.mark.parametrize("path", ["/mcp", "/mcp/files", "/mcp/old"])
 @pytest.mark.parametrize("era", ["modern", "legacy"])
 @pytest.mark.parametrize(("name", "run"), BOTH, ids=by_name)
 async def test_a_client_of_both_eras_is_served_in_either(
