@@ -49,10 +49,6 @@ def _resource_is_url(attempt: Attempt) -> Found:
     return _differs(attempt.resource.get("resource"), attempt.url)
 
 
-def _resource_is_canonical_url(attempt: Attempt) -> Found:
-    return _differs(attempt.resource.get("resource"), attempt.canonical_url)
-
-
 def _resource_is_at_url(attempt: Attempt) -> Found:
     """The same origin, and a path above the URL's or its own."""
     resource, url = urlsplit(str(attempt.resource.get("resource"))), urlsplit(attempt.url)
@@ -260,7 +256,6 @@ def _tools_are_few(attempt: Attempt) -> Found:
 
 ASSERTIONS: dict[str, tuple[Callable[[Attempt], Found], str]] = {
     "resource is the URL": (_resource_is_url, PUBLIC_URL),
-    "resource is the canonical URL": (_resource_is_canonical_url, PUBLIC_URL),
     "resource is at the URL": (_resource_is_at_url, PUBLIC_URL),
     "issuer is byte-equal": (_issuer_is_equal, PUBLIC_URL),
     "iss is promised": (_iss_is_promised, A_BUG),

@@ -5,7 +5,8 @@ import itertools
 import json
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,21 +63,17 @@ class Server:
         self.origin, self.services, self.ambient = origin, services, ambient
         self._person = Ada(origin)
 
-    async def replay(self, client: Client, run: Run, path: str = "/mcp", **more: Any) -> tuple[Attempt, list[Outcome]]:
+    @asynccontextmanager
+    async def attempt(self, client: Client, run: Run, path: str = "/mcp", **more: Any) -> AsyncIterator[Attempt]:
         """From an address of its own, so that no limit for one address counts all clients."""
         number = next(ADDRESSES)
         headers = {"X-Forwarded-For": f"198.51.{number // 256}.{number % 256}"}
         async with aiohttp.ClientSession(headers=headers) as http:
-            attempt = Attempt(
-                client,
-                run,
-                self.origin + path,
-                Wire(http, client.timeout),
-                self._person,
-                self.ambient,
-                idle=self._idle,
-                **more,
-            )
+            wire, url = Wire(http, client.timeout), self.origin + path
+            yield Attempt(client, run, url, wire, self._person, self.ambient, idle=self._idle, **more)
+
+    async def replay(self, client: Client, run: Run, path: str = "/mcp", **more: Any) -> tuple[Attempt, list[Outcome]]:
+        async with self.attempt(client, run, path, **more) as attempt:
             return attempt, [outcome async for outcome in play(attempt)]
 
     async def _idle(self, seconds: int) -> None:

@@ -34,6 +34,8 @@ async def test_a_client_connects_at_the_first_try(server: Server, name: str, run
     attempt, outcomes = await server.replay(CLIENTS[name], run)
     check(CLIENTS[name], run, outcomes)
     assert attempt.by_document == bool(run.client_id)
+    stories = await server.services.operations.run("trace list", {})
+    assert "connected" in [story["state"] for story in stories if story["client_id"] == attempt.client_id]
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/files", "/mcp/old"])

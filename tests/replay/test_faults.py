@@ -1,5 +1,6 @@
 """When something is wrong on the way, the client that is played says what, and what to do about it."""
 
+import asyncio
 import json
 import socket
 from collections.abc import Callable, Iterator
@@ -8,7 +9,9 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
-from mcpauth.replay.sequence import load
+from mcpauth.replay import authorization
+from mcpauth.replay.play import play
+from mcpauth.replay.sequence import Run, load
 from tests.replay.conftest import Server
 from tests.replay.front import Front, Passing
 
@@ -171,3 +174,28 @@ async def test_a_client_of_both_eras_finds_the_older_one(server: Server, front: 
     attempt, outcomes = await server.replay(client, client.runs[0])
     assert all(one.ok for one in outcomes), outcomes
     assert attempt.era == "legacy"
+
+
+@pytest.mark.parametrize(
+    ("run", "path"), [(REGISTRATION, "/register"), (REGISTRATION, "/token"), (CLAUDE.runs[0], "/token")]
+)
+async def test_nothing_is_left_of_an_attempt_that_is_interrupted(
+    server: Server, front: Front, run: Run, path: str
+) -> None:
+    async with server.attempt(CLAUDE, run) as attempt:
+        playing = asyncio.ensure_future(anext(step async for step in play(attempt) if not step.ok))
+        # The server has done it, and the client does not know yet.
+
+        def interrupt(passing: Passing) -> None:
+            playing.cancel()
+
+        front.before, front.after = None, only("POST", path, interrupt)
+        with pytest.raises(asyncio.CancelledError):
+            await playing
+        front.after = None
+        client_id = attempt.client_id
+        assert await authorization.remove(attempt) is not None
+    clients = [one["client_id"] for one in await server.services.operations.run("client list", {})]
+    sessions = [one["client_id"] for one in await server.services.operations.run("session list", {})]
+    assert client_id
+    assert client_id not in [*sessions, *(one for one in clients if one.startswith("mcp_client_"))]
