@@ -12,6 +12,7 @@ ASKED = {}  # our ids -> who waits for the answer
 TASKS = {}  # ids of requests -> their tasks
 SEEN = {"initialize": [], "levels": [], "subscribed": [], "unsubscribed": [], "cancelled": [], "runs": 0, "frames": []}
 VISITED = []
+GIVE_UP = asyncio.Event()
 
 
 class Failure(Exception):
@@ -55,11 +56,13 @@ async def call(request_id, params):
         case "ask_in_turn":
             return text([await ask(one["method"], one["params"]) for one in given["requests"]])
         case "give_up":  # takes the question back, and goes on
-            asking = asyncio.create_task(ask("roots/list", {}))
-            await asyncio.sleep(given["after"])
+            asyncio.create_task(ask("roots/list", {})).add_done_callback(lambda _: None)
+            await (GIVE_UP.wait() if given.get("later") else asyncio.sleep(0))
             notify("notifications/cancelled", requestId=next(reversed(ASKED)))
-            asking.cancel()
             return text("without an answer")
+        case "now":
+            GIVE_UP.set()
+            return text("now")
         case "visit":
             if not VISITED:
                 VISITED.append(True)

@@ -5,6 +5,8 @@ import contextlib
 import logging
 from collections.abc import Callable
 
+import msgspec
+
 from ... import log
 from ...errors import BackendUnavailable, GatewayError, RequestCancelled
 from .. import frames
@@ -40,7 +42,7 @@ class Listening:
 
     def start(self) -> None:
         if self._task is None and (self._lists or self.followed):
-            self._task = asyncio.create_task(self._listen(asyncio.Event()))
+            self._task = asyncio.create_task(self._listen(asyncio.get_running_loop().create_future()))
 
     def stop(self) -> None:
         """Until it is started again."""
@@ -67,28 +69,30 @@ class Listening:
 
     async def _renew(self, uri: str | None = None) -> None:
         """Another subscription, with what is followed now. The one before is ended once there is the other."""
-        acknowledged = asyncio.Event()
-        task = asyncio.create_task(self._listen(acknowledged, uri)) if self._lists or self.followed else None
-        try:
-            if task is not None:
+        task = None
+        if self._lists or self.followed:
+            honoured: asyncio.Future[Frame] = asyncio.get_running_loop().create_future()
+            task = asyncio.create_task(self._listen(honoured))
+            try:
                 async with asyncio.timeout(PATIENCE):
-                    await acknowledged.wait()
-        except BaseException as error:
-            if task is not None:
+                    told = await honoured
+                if uri is not None and not _follows(told, uri):
+                    raise BackendUnavailable(f"the server {self._backend.name} does not tell of that resource")
+            except BaseException as error:
                 task.cancel()
-            if isinstance(error, TimeoutError):
-                raise BackendUnavailable(f"the server {self._backend.name} does not tell of changes") from None
-            raise
+                if isinstance(error, TimeoutError):
+                    raise BackendUnavailable(f"the server {self._backend.name} does not tell of changes") from None
+                raise
         if self._task is not None:
             self._task.cancel()
         self._task = task
 
-    async def _listen(self, acknowledged: asyncio.Event, uri: str | None = None) -> None:
-        """Again and again, for as long as somebody wants it."""
+    async def _listen(self, honoured: asyncio.Future[Frame]) -> None:
+        """Again and again, for as long as somebody wants it. ``honoured`` becomes what the server agrees to tell."""
         failures = 0
         while True:
             try:
-                if await self._once(acknowledged, uri):
+                if await self._once(honoured):
                     failures, self._again = 0, True
             except GatewayError as error:
                 about = log.fields(backend=self._backend.name, reason=error.message)
@@ -96,7 +100,7 @@ class Listening:
             await asyncio.sleep(BACK_OFF[min(failures, len(BACK_OFF) - 1)])
             failures += 1
 
-    async def _once(self, acknowledged: asyncio.Event, uri: str | None) -> bool:
+    async def _once(self, honoured: asyncio.Future[Frame]) -> bool:
         """Whether it was acknowledged, once it has ended."""
         wanted: dict[str, object] = dict.fromkeys(self._lists, True)
         if self.followed:
@@ -110,7 +114,8 @@ class Listening:
                 method = frames.text(frame.get("method"))
                 if method == ACKNOWLEDGED:
                     began = True
-                    acknowledged.set()
+                    if not honoured.done():
+                        honoured.set_result(frames.members(frames.members(frame.get("params")).get("notifications")))
                     if self._again:
                         self._again = False
                         self._catch_up()
@@ -126,3 +131,10 @@ class Listening:
             self._hear(frames.notification(LISTS[key][1]))
         for uri in self.followed:
             self._hear(frames.notification(UPDATED, {"uri": uri}))
+
+
+def _follows(honoured: Frame, uri: str) -> bool:
+    try:
+        return uri in msgspec.json.decode(honoured.get("resourceSubscriptions", b"[]"), type=list[str])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return False
