@@ -9,6 +9,7 @@ import msgspec
 from .. import log
 from ..errors import BackendUnavailable, GatewayError, SessionLost, UnknownSession
 from . import frames, tools
+from .event_log import EventStream
 from .frames import Frame
 from .mcp_session import Link, McpSession
 from .served import Served
@@ -37,6 +38,7 @@ class Replies:
         self.error: GatewayError | None = None  # but of a session that is none any more
         self.served = served  # who has the request, or had it last
         self.change = change  # what is made of the response
+        self.stream: EventStream | None = None  # where a client that was cut off finds the rest
         self._session, self._frame, self._others = session, frame, list(others)
         self._link: Link
         self._source: AsyncIterator[Frame] | None = None
@@ -63,9 +65,14 @@ class Replies:
                     return message
                 self._session.mailbox.put(message)
 
+    def begin_stream(self) -> EventStream | None:
+        """What comes from now on is sent as events."""
+        self.stream = self._session.events.begin(self._session.handshake.version)
+        return self.stream
+
     def leave(self) -> None:
-        """The client is gone, which does not cancel the request."""
-        self.streams = False
+        """The client is gone, which does not cancel the request. What it can come back for waits for it there."""
+        self.streams = self.stream is not None
 
     async def _next(self) -> Frame:
         try:

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Self
 
 from .. import log
 from ..ambient import Ambient
@@ -12,6 +12,7 @@ from . import frames
 from .eras import LEGACY, NEWEST_LEGACY
 from .frames import Frame
 from .listing import Kind, Listing
+from .modern.caller import normal
 from .probe import ModernOffer, Offer, probe
 from .served import Served
 from .tools import Tool
@@ -25,10 +26,29 @@ PROBING = 60.0
 BACK_OFF = (5, 15, 60, 300)
 # What was heard is good for so long where nobody would hear of a change: while no child runs, none can tell of it.
 LATELY = 300
+# Answers to initialize that are remembered, of one backend.
+GREETINGS = 32
 # Between two probes of one backend, whatever it says: each may start a process.
 PAUSE = 2.0
 
 State = Literal["starting", "ok", "failed"]
+
+
+class Asked(NamedTuple):
+    """What the answer to an initialize may depend on."""
+
+    version: str
+    capabilities: bytes
+
+    @classmethod
+    def by(cls, initialize: Frame) -> Self | None:
+        """None of one that is not as it should be: the backend says what is wrong with it."""
+        params = frames.members(initialize.get("params"))
+        version, capabilities = frames.text(params.get("protocolVersion")), params.get("capabilities")
+        if version is None or capabilities is None:
+            return None
+        # To a version that it does not know, a server answers with its newest.
+        return cls(version if version in LEGACY else NEWEST_LEGACY, normal(capabilities))
 
 
 class BackendState(NamedTuple):
@@ -47,7 +67,7 @@ class _Entry:
         self.reason: str | None = None
         self.offer: Offer | None = None
         self.offered_at = 0
-        self.greetings: dict[str, Frame] = {}  # what it answers to initialize, by the version it is asked for
+        self.greetings: dict[Asked, Frame] = {}  # what it answered to initialize
         self.varies = False  # it answers initialize now so, now otherwise
         self.probing: asyncio.Task[None] | None = None
         self.stale = False
@@ -153,18 +173,19 @@ class Catalogue:
             raise BackendUnavailable(entry.reason or f"the server {backend} is still starting; try again")
         return entry.offer.modern
 
-    def greeting(self, backend: str, version: str) -> Frame | None:
-        """The result of an initialize that asks for ``version``, when it is known what the backend would say."""
-        entry = self._entry(backend)
-        if entry.state != "ok" or entry.varies:
+    def greeting(self, backend: str, initialize: Frame) -> Frame | None:
+        """The result of an initialize, when it is known what the backend would say."""
+        entry, asked = self._entry(backend), Asked.by(initialize)
+        if entry.state != "ok" or entry.varies or asked is None:
             return None
-        # Of a version that it does not know, a server answers with its newest.
-        return entry.greetings.get(version if version in LEGACY else NEWEST_LEGACY)
+        # What it said to us, it says to others: few servers look at what a client declares.
+        return entry.greetings.get(asked) or entry.greetings.get(asked._replace(capabilities=b"{}"))
 
-    def greeted(self, backend: str, version: str, greeting: Frame) -> None:
-        """A client asked for ``version``, and got this."""
-        if version in LEGACY:
-            self._entry(backend).greetings[version] = greeting
+    def greeted(self, backend: str, initialize: Frame, result: Frame) -> None:
+        """A client has got this."""
+        entry, asked = self._entry(backend), Asked.by(initialize)
+        if asked is not None and len(entry.greetings) < GREETINGS:
+            entry.greetings[asked] = result
 
     def differs(self, backend: str) -> None:
         """A client was told what it says to initialize, and then it said something else."""
@@ -262,9 +283,9 @@ class Catalogue:
         return BackendState(entry.served.name, entry.state, entry.reason, admitted)
 
 
-def _greetings(offer: Offer) -> dict[str, Frame]:
-    """By the versions that it would answer so: the newest, which it was asked for, and what it agreed to instead."""
+def _greetings(offer: Offer) -> dict[Asked, Frame]:
+    """What it was asked for by us, and what it agreed to instead: it would answer both with that."""
     if offer.greeting is None:
         return {}
     agreed = frames.text(offer.greeting.get("protocolVersion"))
-    return {version: offer.greeting for version in (NEWEST_LEGACY, agreed) if version in LEGACY}
+    return {Asked(version, b"{}"): offer.greeting for version in (NEWEST_LEGACY, agreed) if version in LEGACY}

@@ -13,6 +13,7 @@ from . import frames
 from .answer import ACCEPTED, Answer, refused
 from .catalogue import BackendState, Catalogue
 from .eras import is_modern
+from .event_log import Resumed
 from .frames import Frame
 from .listing import KINDS, Kind
 from .mailbox import Listener
@@ -168,15 +169,17 @@ class Gateway:
         except GatewayError as error:
             return refused(request_id, error, modern=modern)
 
-    def listen(self, principal: Principal, *, backend: str | None, session_id: str) -> Listener:
-        """What the client is told outside of its requests. To be closed by whoever stops listening."""
+    def listen(
+        self, principal: Principal, *, backend: str | None, session_id: str, last_event_id: str | None = None
+    ) -> Listener | Resumed:
+        """What the client is told outside of its requests, or the rest of a stream. To be closed by who listens."""
         session = self._sessions.find(principal, backend, session_id)
         for served in (self._backends.get(name) for name in set(session.subscribed.values())):
             if served is not None and not session.linked(served.name):
                 reviving = asyncio.create_task(session.revive(served))
                 self._reviving.add(reviving)
                 reviving.add_done_callback(self._reviving.discard)
-        return session.mailbox.listen()
+        return session.listen(last_event_id)
 
     def flush(self) -> None:
         """Queue for the disk when the MCP sessions were used last."""

@@ -5,6 +5,7 @@ import logging
 from collections import deque
 
 from .. import log
+from .event_log import Event, EventLog, EventStream
 
 logger = logging.getLogger(__name__)
 
@@ -15,8 +16,9 @@ BYTES = 4 * 1024 * 1024
 class Mailbox:
     """Each message goes to one listener, the newest: an older stream may be dead without our knowing."""
 
-    def __init__(self, backend: str | None) -> None:
-        self._backend = backend
+    def __init__(self, backend: str | None, events: EventLog) -> None:
+        self._backend, self._events = backend, events
+        self._stream: EventStream | None = None  # of what was read, where it can be asked for again
         self._messages: deque[bytes] = deque()
         self._size = 0
         self._closed = False
@@ -37,10 +39,17 @@ class Mailbox:
             self._note_overflow()
         self._wake()
 
-    def listen(self) -> "Listener":
-        listener = Listener(self)
+    def listen(self, version: str = "", missed: tuple[EventStream, int] | None = None) -> "Listener":
+        """For a client that speaks ``version``, and has ``missed`` what came after an event that was sent before."""
+        if self._stream is None:
+            self._stream = self._events.begin(version)
+        listener = Listener(self, self._stream, missed[1] if missed is not None else None)
         self._listeners.append(listener)
         return listener
+
+    def sent(self, stream: EventStream) -> bool:
+        """Whether the stream is that of the listeners."""
+        return stream is self._stream
 
     def close(self) -> None:
         """End every stream; what was not read is gone."""
@@ -76,8 +85,9 @@ class Mailbox:
 class Listener:
     """One GET stream's view of the mailbox: an async iterator until either side closes it."""
 
-    def __init__(self, mailbox: Mailbox) -> None:
-        self._mailbox = mailbox
+    def __init__(self, mailbox: Mailbox, stream: EventStream | None, missed: int | None) -> None:
+        self.primer = stream.at if stream is not None and stream.primed and missed is None else None
+        self._mailbox, self._stream, self._missed = mailbox, stream, missed
         self._closed = False
         self._news = asyncio.Event()
 
@@ -92,11 +102,16 @@ class Listener:
     def __aiter__(self) -> "Listener":
         return self
 
-    async def __anext__(self) -> bytes:
+    async def __anext__(self) -> Event:
         while not self._closed:
             self._news.clear()
+            if self._missed is not None and self._stream is not None:
+                found = self._stream.after(self._missed)
+                self._missed = None if found is None else found[0]
+                if found is not None:
+                    return found[1]
             message = self._mailbox.take(self)
             if message is not None:
-                return message
+                return Event(None if self._stream is None else self._stream.put(message), message)
             await self._news.wait()
         raise StopAsyncIteration

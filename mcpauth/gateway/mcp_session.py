@@ -11,10 +11,11 @@ from ..errors import BackendUnavailable, GatewayError, UnknownSession
 from . import frames, log_message
 from .backend import BackendSession
 from .catalogue import Catalogue
+from .event_log import EventLog, Resumed
 from .frames import Frame
 from .handshake import SET_LEVEL, SUBSCRIBE, Handshake
 from .listing import LIST_CHANGED
-from .mailbox import Mailbox
+from .mailbox import Listener, Mailbox
 from .modern.caller import Caller
 from .served import Served
 from .server_requests import ServerRequests
@@ -53,6 +54,7 @@ class McpSession:
         grant_id: str,
         endpoint: str | None,
         handshake: Handshake,
+        events: EventLog,
         catalogue: Catalogue,
         *,
         keep: Callable[["McpSession"], object],
@@ -62,8 +64,8 @@ class McpSession:
         self.session_id: str | None = None  # of one from before a restart, once its client has come back
         self._caller = Caller(owner[0], grant_id, frames.raw({}))
         self.used_at = 0
-        self.handshake = handshake
-        self.mailbox = Mailbox(endpoint)
+        self.handshake, self.events = handshake, events
+        self.mailbox = Mailbox(endpoint, events)
         self._catalogue, self._keep, self._lost = catalogue, keep, lost
         self._requests: ServerRequests[Link] = ServerRequests()
         self._links: dict[str, Link] = {}
@@ -98,6 +100,14 @@ class McpSession:
             await self._link(served)
         except GatewayError as error:
             logger.info("not_revived", extra=log.fields(backend=served.name, reason=error.message))
+
+    def listen(self, last_event_id: str | None) -> Listener | Resumed:
+        """What the client is told outside of its requests, or the rest of the stream that it has lost."""
+        found = None if last_event_id is None else self.events.find(last_event_id)
+        if found is None or self.mailbox.sent(found[0]):
+            return self.mailbox.listen(self.handshake.version, found)
+        stream, number = found
+        return stream.resume(number)
 
     # What a new session with a backend must hear too.
 
@@ -166,10 +176,15 @@ class McpSession:
         if (asked := self._requests.answer(frame)) is not None:
             await asked[0].session.notify(asked[1])
 
+    def hang_up(self) -> None:
+        """End every stream that is none of a request."""
+        self.mailbox.close()
+        self.events.close()
+
     async def close(self) -> None:
         """Nothing is delivered from here on, and the backends' sessions end, all at once."""
         self._ended = True
-        self.mailbox.close()
+        self.hang_up()
         for opening in self._opening.values():
             opening.cancel()
         await asyncio.gather(

@@ -10,6 +10,7 @@ from ..models.principal import Principal
 from ..models.records import StoredMcpSession
 from ..store.mcp_sessions import McpSessionStore
 from .catalogue import Catalogue
+from .event_log import EventLog
 from .frames import Frame
 from .handshake import Handshake
 from .mcp_session import McpSession
@@ -128,7 +129,7 @@ class McpSessions:
 
     def hang_up(self) -> None:
         for session in self._sessions.values():
-            session.mailbox.close()
+            session.hang_up()
 
     async def close(self) -> None:
         """Their children end; the sessions themselves do not."""
@@ -140,7 +141,15 @@ class McpSessions:
         self, session_hash: str, owner: tuple[str, str], grant_id: str, endpoint: str | None, handshake: Handshake
     ) -> McpSession:
         session = McpSession(
-            session_hash, owner, grant_id, endpoint, handshake, self._catalogue, keep=self.keep, lost=self.dismiss
+            session_hash,
+            owner,
+            grant_id,
+            endpoint,
+            handshake,
+            EventLog(self._ambient.identifier()),
+            self._catalogue,
+            keep=self.keep,
+            lost=self.dismiss,
         )
         self._sessions[session_hash] = session
         return session

@@ -44,14 +44,12 @@ class Single:
 
     async def initialize(self, session: McpSession, frame: Frame) -> Frame:
         """Of a backend that costs a process, the answer that it would give; it is started when it is needed."""
-        version = frames.text(frames.members(frame.get("params")).get("protocolVersion"))
-        if version is not None and self._served.starts_processes:
-            known = self._catalogue.greeting(self.name, version)
-            if known is not None:
-                return frames.result(frame["id"], known)
+        known = self._catalogue.greeting(self.name, frame) if self._served.starts_processes else None
+        if known is not None:
+            return frames.result(frame["id"], known)
         answer = await session.greet(self._served)
-        if version is not None and "result" in answer:
-            self._catalogue.greeted(self.name, version, frames.members(answer["result"]))
+        if "result" in answer:
+            self._catalogue.greeted(self.name, frame, frames.members(answer["result"]))
         return answer
 
     async def request(self, principal: Principal, session: McpSession, method: str, frame: Frame) -> Answer:

@@ -1,12 +1,14 @@
 """/mcp and /mcp/{backend}: the streamable HTTP transport."""
 
 import asyncio
+from typing import Any
 
 from tornado.iostream import StreamClosedError
 
 from ..errors import GatewayError, InvalidMessage
-from ..gateway.answer import Answer, Messages
+from ..gateway.answer import Answer, Messages, Replies
 from ..gateway.eras import is_modern_version
+from ..gateway.event_log import RETRY, Event, EventStream, Resumed
 from ..gateway.gateway import Gateway
 from ..gateway.mailbox import Listener
 from ..gateway.modern.replies import ModernReplies
@@ -30,7 +32,8 @@ class McpHandler(GuardedHandler):
         self._gone = self._streaming = self._flushing = False
         self._timer: asyncio.TimerHandle | None = None
         self._replies: Messages | None = None
-        self._listener: Listener | None = None
+        self._listener: Listener | Resumed | None = None
+        self._stream: EventStream | None = None
 
     async def post(self, backend: str | None = None) -> None:
         if self.is_refused():
@@ -68,20 +71,26 @@ class McpHandler(GuardedHandler):
             self.refuse(405, "a stream needs an Mcp-Session-Id, and Accept: text/event-stream")
             return
         try:
-            listener = self._gateway.listen(self._principal, backend=backend, session_id=session_id)
+            listener = self._gateway.listen(
+                self._principal,
+                backend=backend,
+                session_id=session_id,
+                last_event_id=self.request.headers.get("Last-Event-ID"),
+            )
         except GatewayError as error:
             self.refuse_with(error)
             return
         if self.request.method == "HEAD":
             listener.close()
-            self._set_stream_headers()
+            self._begin_stream(None)
             self.finish()
             return
         self._listener = listener
         try:
+            self._begin_stream(listener.primer)
             self._keep_alive()
-            async for message in listener:
-                await self._write_event(message)
+            async for event in listener:
+                await self._write_event(event)
             self.finish()
         finally:
             listener.close()
@@ -155,19 +164,42 @@ class McpHandler(GuardedHandler):
                 if replies.finished and not self._streaming:
                     self.write_message(_status(replies), message)
                     return
-                await self._write_event(message)
+                self._begin_answer()
+                event_id = None if self._stream is None else self._stream.put(message)
+                await self._write_event(Event(event_id, message))
             self.finish()
         finally:
             replies.leave()
+            if self._stream is not None:
+                self._stream.end()
             self._stop_timer()
 
-    async def _write_event(self, message: bytes) -> None:
-        """The next message waits until this one is on its way."""
+    def _begin_answer(self) -> None:
+        """It is a stream; one that a client can come back to, where it knows how."""
+        if self._streaming or self._gone:
+            return
+        if isinstance(self._replies, Replies):
+            self._stream = self._replies.begin_stream()
+        if self._stream is not None:
+            self._stream.holder = self._hang_up
+        self._begin_stream(self._stream.at if self._stream is not None and self._stream.primed else None)
+
+    def _hang_up(self) -> None:
+        """The client reads on over another connection."""
+        self._gone = True
+        connection: Any = self.request.connection
+        connection.stream.close()
+
+    # Streams.
+
+    async def _write_event(self, event: Event) -> None:
+        """The next one waits until this one is on its way."""
         if self._gone:
             return
-        self._set_stream_headers()
+        if event.event_id is not None:
+            self.write(f"id: {event.event_id}\n")
         self.write(b"event: message\ndata: ")
-        self.write(message)
+        self.write(event.message)
         self.write(b"\n\n")
         self._flushing = True
         try:
@@ -182,16 +214,18 @@ class McpHandler(GuardedHandler):
         self._timer = asyncio.get_running_loop().call_later(KEEP_ALIVE, self._keep_alive)
         # While a flush is waited for, another one would take its place and it would never end.
         if not self._flushing and not self._gone:
-            self._set_stream_headers()
+            self._begin_answer()
             self.write(b": keep-alive\n\n")
             self.flush()
 
-    def _set_stream_headers(self) -> None:
-        if not self._streaming:
-            self._streaming = True
-            self.set_header("Content-Type", EVENT_STREAM)
-            self.set_header("Cache-Control", "no-cache, no-transform")
-            self.set_header("X-Accel-Buffering", "no")
+    def _begin_stream(self, primer: str | None) -> None:
+        """The event ``primer`` has no message: it only lets the client come back from the beginning on."""
+        self._streaming = True
+        self.set_header("Content-Type", EVENT_STREAM)
+        self.set_header("Cache-Control", "no-cache, no-transform")
+        self.set_header("X-Accel-Buffering", "no")
+        if primer is not None:
+            self.write(f"id: {primer}\nretry: {RETRY}\ndata: \n\n")
 
     def _stop_timer(self) -> None:
         self._slow.drop(self._keep_alive)

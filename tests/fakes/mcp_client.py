@@ -87,8 +87,24 @@ class Client:
     async def text(self, tool, /, **arguments):
         return (await self.call(tool, **arguments))["result"]["content"][0]["text"]
 
-    def listen(self):
-        return self.gateway.listen(self.who, backend=self.backend, session_id=self.session_id)
+    def listen(self, last_event_id=None):
+        return Heard(
+            self.gateway.listen(self.who, backend=self.backend, session_id=self.session_id, last_event_id=last_event_id)
+        )
+
+
+class Heard:
+    """The messages of a GET stream, without what is said about them."""
+
+    def __init__(self, listener):
+        self.listener = listener
+        self.close = listener.close
+
+    def __aiter__(self):
+        return self
+
+    async def __anext__(self):
+        return (await anext(self.listener)).message
 
 
 NAMED = {"tools/call": "name", "prompts/get": "name", "resources/read": "uri"}

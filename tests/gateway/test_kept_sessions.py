@@ -44,10 +44,10 @@ async def state(client):
     return json.loads(await client.text("a", do="state"))
 
 
-def messages(listener):
+def messages(heard):
     """What the client would be told now."""
     found = []
-    while (message := listener._mailbox.take(listener)) is not None:
+    while (message := heard.listener._mailbox.take(heard.listener)) is not None:
         found.append(json.loads(message)["method"])
     return found
 

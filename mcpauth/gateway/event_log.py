@@ -1,0 +1,173 @@
+"""What was sent on the streams of a legacy MCP session, for a client that has lost its end (Last-Event-ID)."""
+
+import asyncio
+import re
+from collections import deque
+from collections.abc import Callable
+from typing import NamedTuple
+
+# What is remembered of all streams of one session together; of what is larger, the last event alone.
+EVENTS, BYTES = 256, 1024 * 1024
+# Milliseconds until a client that was cut off comes back.
+RETRY = 1000
+
+# The revisions that have event ids, and those whose clients take an event without a message.
+WITH_IDS, WITH_PRIMER = "2025-03-26", "2025-11-25"
+
+EVENT_ID = re.compile(r"(?P<log>[\w-]{1,32})\.(?P<stream>[0-9]{1,15})\.(?P<number>[0-9]{1,15})", re.ASCII)
+
+
+class Event(NamedTuple):
+    event_id: str | None
+    message: bytes
+
+
+class EventLog:
+    """``name`` makes the ids of this log its own: those of another session, or of one before a restart, are unknown."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._streams: dict[int, EventStream] = {}
+        self._order: deque[EventStream] = deque()  # whose each event is, the oldest first
+        self._size = 0
+        self._last = 0
+
+    def begin(self, version: str) -> "EventStream | None":
+        """A new stream of a client that speaks ``version``; None when that has no event ids."""
+        if version < WITH_IDS:
+            return None
+        self._last += 1
+        stream = self._streams[self._last] = EventStream(self, self._last, primed=version >= WITH_PRIMER)
+        return stream
+
+    def find(self, event_id: str) -> "tuple[EventStream, int] | None":
+        """The stream, and the number of its last event that arrived. None when not all that came after is there."""
+        found = EVENT_ID.fullmatch(event_id)
+        if found is None or found["log"] != self.name:
+            return None
+        stream, number = self._streams.get(int(found["stream"])), int(found["number"])
+        return None if stream is None or not stream.has_all_after(number) else (stream, number)
+
+    def close(self) -> None:
+        """Nobody comes back."""
+        for stream in list(self._streams.values()):
+            stream.end()
+        self._streams.clear()
+
+    def added(self, stream: "EventStream", message: bytes) -> None:
+        self._order.append(stream)
+        self._size += len(message)
+        while len(self._order) > EVENTS or (self._size > BYTES and len(self._order) > 1):
+            oldest = self._order.popleft()
+            self._size -= len(oldest.forget())
+            self.settle(oldest)
+
+    def settle(self, stream: "EventStream") -> None:
+        if stream.over:
+            self._streams.pop(stream.number, None)
+
+
+class EventStream:
+    """The events of one answer, or of the session's own stream. ``holder`` ends the connection it is written to."""
+
+    def __init__(self, log: EventLog, number: int, *, primed: bool) -> None:
+        self.number, self.primed = number, primed
+        self.holder: Callable[[], None] | None = None
+        self._log = log
+        self._messages: deque[bytes] = deque()
+        self._last = 0
+        self._ended = False
+        self._reader: Resumed | None = None
+
+    @property
+    def at(self) -> str:
+        """The id of the last event."""
+        return self._id(self._last)
+
+    @property
+    def over(self) -> bool:
+        """Whether there is nothing, and will be nothing, that could be sent again."""
+        return self._ended and not self._messages
+
+    def put(self, message: bytes) -> str:
+        self._last += 1
+        self._messages.append(message)
+        self._log.added(self, message)
+        self._wake()
+        return self.at
+
+    def end(self) -> None:
+        """Nothing comes any more."""
+        self._ended = True
+        self.holder = None
+        self._log.settle(self)
+        self._wake()
+
+    def forget(self) -> bytes:
+        """The oldest event."""
+        return self._messages.popleft()
+
+    def has_all_after(self, number: int) -> bool:
+        return self._last - len(self._messages) <= number <= self._last
+
+    def after(self, number: int) -> tuple[int, Event] | None:
+        """The first event that is there of those after ``number``, and its number."""
+        first = self._last - len(self._messages)
+        if number >= self._last:
+            return None
+        at = max(first, number)
+        return at + 1, Event(self._id(at + 1), self._messages[at - first])
+
+    def resume(self, number: int) -> "Resumed":
+        """What came after ``number`` and comes from now on, for whoever asked last: other connections end."""
+        holder, self.holder = self.holder, None
+        if holder is not None:
+            holder()
+        if self._reader is not None:
+            self._reader.close()
+        self._reader = Resumed(self, number)
+        return self._reader
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+    def _id(self, number: int) -> str:
+        return f"{self._log.name}.{self.number}.{number}"
+
+    def _wake(self) -> None:
+        if self._reader is not None:
+            self._reader.wake()
+
+
+class Resumed:
+    """One stream to its end, over a connection of its own: an async iterator until either side closes it."""
+
+    primer: str | None = None  # what came last says where it is
+
+    def __init__(self, stream: EventStream, number: int) -> None:
+        self._stream, self._number = stream, number
+        self._closed = False
+        self._news = asyncio.Event()
+
+    def wake(self) -> None:
+        self._news.set()
+
+    def close(self) -> None:
+        self._closed = True
+        self.wake()
+
+    def __aiter__(self) -> "Resumed":
+        return self
+
+    async def __anext__(self) -> Event:
+        while not self._closed:
+            self._news.clear()
+            found = self._stream.after(self._number)
+            if found is not None:
+                self._number, event = found
+                return event
+            if self._stream.ended:
+                break
+            await self._news.wait()
+        raise StopAsyncIteration
