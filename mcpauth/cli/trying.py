@@ -37,11 +37,11 @@ def start(arguments: argparse.Namespace, origin: str) -> int:
 
 async def _try(name: str, url: str, owner: "Owner", report: "Report") -> int:
     client = sequence.load(name)
-    async with Loopback() as loopback, aiohttp.ClientSession() as http:
-        owner.loopback = loopback
+    async with Loopback() as loopback, aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
+        owner.loopback, owner.wire = loopback, Wire(http, client.timeout)
         run, note = at_home(client, loopback)
         report.begin(name, client, url, note, _unreachable(client, url))
-        attempt = Attempt(client, run, url, Wire(http, client.timeout), owner, Ambient())
+        attempt = Attempt(client, run, url, owner.wire, owner, Ambient())
         connected = False
         try:
             async for outcome in play(attempt):
@@ -67,11 +67,15 @@ class Owner:
     """The person at the terminal, with their own browser."""
 
     loopback: Loopback
+    wire: Wire
 
     def __init__(self, report: "Report", browser: bool) -> None:
         self._report, self._browser = report, browser
 
     async def allow(self, url: str) -> str:
+        # Before a person is sent there: what is wrong with the request shows without one.
+        looked = await self.wire.send("GET", url, {"Accept": "application/json"})
+        looked.expect(200, 302, 303)
         self._report.sign_in(url)
         if self._browser:
             await asyncio.to_thread(webbrowser.open, url)

@@ -11,10 +11,14 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 from tornado.httpclient import AsyncHTTPClient
 from tornado.ioloop import IOLoop
 
+from mcpauth.cli.trying import Owner, Report
+from mcpauth.errors import StepFailed
+from mcpauth.replay.wire import Wire
 from tests.browser import Browser
 from tests.cli.conftest import Done
 from tests.conftest import PASSWORD
@@ -161,6 +165,14 @@ async def test_ctrl_c_leaves_nothing(server: LiveServer) -> None:
         done = await attempt.done()
     assert done.status == 130
     assert await left(server) == []
+
+
+async def test_nobody_is_sent_to_a_page_that_is_an_error(server: LiveServer) -> None:
+    owner = Owner(Report(as_json=True), browser=False)
+    async with aiohttp.ClientSession() as http:
+        owner.wire = Wire(http, 10)
+        with pytest.raises(StepFailed, match="This program is not known here"):
+            await owner.allow(f"{server.origin}/authorize?client_id=nobody&redirect_uri=http://127.0.0.1:1/callback")
 
 
 async def test_a_server_that_is_not_there_is_a_problem_with_a_fix(tmp_path: Path) -> None:

@@ -68,7 +68,7 @@ class Server:
         """From an address of its own, so that no limit for one address counts all clients."""
         number = next(ADDRESSES)
         headers = {"X-Forwarded-For": f"198.51.{number // 256}.{number % 256}"}
-        async with aiohttp.ClientSession(headers=headers) as http:
+        async with aiohttp.ClientSession(headers=headers, cookie_jar=aiohttp.DummyCookieJar()) as http:
             wire, url = Wire(http, client.timeout), self.origin + path
             yield Attempt(client, run, url, wire, self._person, self.ambient, idle=self._idle, **more)
 
