@@ -4,7 +4,6 @@ import argparse
 from typing import TYPE_CHECKING
 
 from .. import __version__
-from ..replay import sequence
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -50,7 +49,7 @@ def _add(
 
 def _try(one: argparse.ArgumentParser) -> None:
     which = one.add_mutually_exclusive_group(required=True)
-    which.add_argument("--as", dest="client", choices=sequence.names(), metavar="CLIENT", help="which: see --list")
+    which.add_argument("--as", dest="client", metavar="CLIENT", help="which one: see --list")
     which.add_argument("--list", action="store_true", help="list the clients that can be played")
     one.add_argument("--url", metavar="URL", help="the MCP URL, when it is not PUBLIC_URL/mcp")
     one.add_argument("--no-browser", dest="browser", action="store_false", help="only print where to sign in")

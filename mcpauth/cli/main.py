@@ -16,7 +16,7 @@ from ..control import NAME, ask
 from ..errors import DataDirectoryBusy, MCPAuthError, OperationError, SettingsError
 from ..host import systemd
 from ..settings import Settings, read_environment
-from . import show, trace, trying
+from . import show, trace
 from .arguments import parser
 from .secrets import read_password
 from .serve import lock, start
@@ -36,6 +36,9 @@ def main(argv: Sequence[str]) -> int:
             return 0
         log.configure("console", "warning")
         if arguments.operation == "try":
+            # Here, because nothing else needs an HTTP server of aiohttp's.
+            from . import trying
+
             return trying.start(arguments, settings.origin)
         return asyncio.run(command(settings, arguments))
     except OperationError as error:

@@ -28,8 +28,11 @@ DEFAULT_PORTS = {"https": 443, "http": 80}
 
 def start(arguments: argparse.Namespace, origin: str) -> int:
     """Exit status: 0 connected, 1 not. Raises SettingsError."""
+    known = sequence.names()
     if arguments.list:
-        return _list(arguments.json)
+        return _list(known, arguments.json)
+    if arguments.client not in known:
+        raise SettingsError(f"--as must be one of {', '.join(known)}")
     url = _mcp_url(arguments.url or origin)
     report = Report(as_json=arguments.json)
     return asyncio.run(_try(arguments.client, url, Owner(report, arguments.browser), report))
@@ -158,9 +161,8 @@ def _unreachable(client: Client, url: str) -> list[str]:
     return found
 
 
-def _list(as_json: bool) -> int:
-    clients = {name: sequence.load(name) for name in sequence.names()}
-    rows = [{"client": name, **_facts(client)} for name, client in clients.items()]
+def _list(names: list[str], as_json: bool) -> int:
+    rows = [{"client": name, **_facts(sequence.load(name))} for name in names]
     for line in [json.dumps(rows)] if as_json else table(("client", "title", "where"), rows):
         print(line)
     return 0

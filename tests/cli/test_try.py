@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import sys
+from argparse import Namespace
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -16,8 +17,9 @@ import pytest
 from tornado.httpclient import AsyncHTTPClient
 from tornado.ioloop import IOLoop
 
-from mcpauth.cli.trying import Owner, Report
-from mcpauth.errors import StepFailed
+from mcpauth.cli.trying import Owner, Report, start
+from mcpauth.control import ask
+from mcpauth.errors import SettingsError, StepFailed
 from mcpauth.replay.wire import Wire
 from tests.browser import Browser
 from tests.cli.conftest import Done
@@ -111,7 +113,7 @@ async def trying(server: LiveServer, *arguments: str, **environ: str) -> AsyncIt
 
 async def listed(server: LiveServer, what: str) -> list[Any]:
     """client or session: those of clients."""
-    rows = Done(*await run(server.directory, what, "list", "--json", **settings(server))).json
+    rows = await ask(server.directory / "data", f"{what} list", {})
     return [one for one in rows if one["client_id"]]
 
 
@@ -201,13 +203,14 @@ async def test_the_clients_are_listed_with_what_is_not_known_of_them(tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [
-        (),
-        ("--as", "nobody"),
-        ("--as", "claude", "--url", "host.example.com"),
-        ("--as", "claude", "--url", "http://localhost:x/mcp"),
-    ],
+    ("client", "url"), [("nobody", None), ("claude", "host.example.com"), ("claude", "http://localhost:x/mcp")]
 )
-async def test_wrong_usage_is_two(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    assert (await run(tmp_path, "try", *arguments))[0] == 2
+def test_what_is_not_there_to_be_tried_is_refused(client: str, url: str | None) -> None:
+    given = Namespace(client=client, url=url, list=False, json=False, browser=False)
+    with pytest.raises(SettingsError):
+        start(given, "http://localhost:3210")
+
+
+async def test_wrong_usage_is_two(tmp_path: Path) -> None:
+    assert (await run(tmp_path, "try"))[0] == 2
+    assert (await run(tmp_path, "try", "--as", "nobody"))[0] == 2
