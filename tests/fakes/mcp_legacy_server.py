@@ -11,6 +11,7 @@ import sys
 ASKED = {}  # our ids -> who waits for the answer
 TASKS = {}  # ids of requests -> their tasks
 SEEN = {"initialize": [], "levels": [], "subscribed": [], "unsubscribed": [], "cancelled": [], "runs": 0, "frames": []}
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
 VISITED = []
 GIVE_UP = asyncio.Event()
 
@@ -134,7 +135,7 @@ async def serve(message):
             return {"resourceTemplates": []}
         case "resources/read":
             if params["uri"] == "mem://asks":
-                await ask("elicitation/create", {"message": "may I?", "requestedSchema": {"type": "object"}})
+                await ask("elicitation/create", {"message": "may I?", "requestedSchema": SCHEMA})
             elif params["uri"] != "mem://a":
                 raise Failure(-32002, "no such resource", {"uri": params["uri"]})
             return {"contents": [{"uri": params["uri"], "text": "content"}]}
