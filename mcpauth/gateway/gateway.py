@@ -9,10 +9,10 @@ from ..ambient import Ambient
 from ..errors import GatewayError, InvalidMessage, InvalidParameters, ResourceNotFound, UnknownBackend
 from ..models.principal import Principal
 from ..store.mcp_sessions import McpSessionStore
-from . import frames
+from . import batch, frames
 from .answer import ACCEPTED, Answer, refused
 from .catalogue import BackendState, Catalogue
-from .eras import is_modern
+from .eras import is_modern, is_modern_version
 from .event_log import Resumed
 from .frames import Frame
 from .listing import KINDS, Kind
@@ -152,7 +152,7 @@ class Gateway:
         modern = False
         try:
             if body.lstrip()[:1] == b"[":
-                raise InvalidMessage("batches are not supported: send one message at a time")
+                return await self._batch(principal, body, backend, session_id, protocol_version)
             frame = frames.decode(body)
             if "id" in frame:
                 frames.identifier(frame["id"])
@@ -235,6 +235,37 @@ class Gateway:
         else:
             return await endpoint.request(principal, session, method, frame)
         return ACCEPTED
+
+    async def _batch(
+        self,
+        principal: Principal,
+        body: bytes,
+        backend: str | None,
+        session_id: str | None,
+        protocol_version: str | None,
+    ) -> Answer:
+        if session_id is None or is_modern_version(protocol_version):
+            raise InvalidMessage("no batch here: send one message at a time, initialize first")
+        endpoint = self._endpoint(backend)
+        endpoint.admit(principal)
+        session = self._sessions.find(principal, endpoint.name, session_id)
+        parts = batch.split(body, session.handshake.version)
+        # Requests begin when their answers are read: where one of them may not be, none is begun.
+        answers = [await self._part(endpoint, principal, part, session_id) for part in parts]
+        return batch.together(session, answers)
+
+    async def _part(self, endpoint: Endpoint, principal: Principal, part: bytes, session_id: str) -> Answer:
+        request_id: msgspec.Raw | None = None
+        try:
+            frame = frames.decode(part)
+            if "id" in frame:
+                frames.identifier(frame["id"])
+                request_id = frame["id"]
+            if frames.text(frame.get("method")) == "initialize":
+                raise InvalidMessage("initialize must not be part of a batch")
+            return await self._forward(endpoint, principal, frame, session_id)
+        except GatewayError as error:
+            return refused(request_id, error)
 
     async def _initialize(self, endpoint: Endpoint, principal: Principal, frame: Frame) -> Answer:
         session = self._sessions.open(principal, endpoint.name, frame)

@@ -6,7 +6,8 @@ from typing import Any
 from tornado.iostream import StreamClosedError
 
 from ..errors import GatewayError, InvalidMessage
-from ..gateway.answer import Answer, Messages, Replies
+from ..gateway.answer import Answer, Messages
+from ..gateway.batch import Resumable
 from ..gateway.eras import is_modern_version
 from ..gateway.event_log import RETRY, Event, EventStream, Resumed
 from ..gateway.gateway import Gateway
@@ -178,7 +179,7 @@ class McpHandler(GuardedHandler):
         """It is a stream; one that a client can come back to, where it knows how."""
         if self._streaming or self._gone:
             return
-        if isinstance(self._replies, Replies):
+        if isinstance(self._replies, Resumable):
             self._stream = self._replies.begin_stream()
         if self._stream is not None:
             self._stream.holder = self._hang_up
