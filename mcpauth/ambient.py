@@ -3,6 +3,7 @@
 import hashlib
 import secrets
 import time
+from datetime import UTC, datetime
 
 
 class Ambient:
@@ -30,3 +31,8 @@ class Ambient:
 def fingerprint(secret: str) -> str:
     """What is stored in place of a secret of 128 bits or more: its SHA-256, in hex."""
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def iso(instant: float | None) -> str | None:
+    """``instant`` for a person or a program to read, in UTC."""
+    return None if instant is None else datetime.fromtimestamp(int(instant), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -14,6 +14,7 @@ from tornado.httpserver import HTTPServer
 
 from . import __version__
 from .ambient import Ambient
+from .client_operations import ClientOperations
 from .errors import SettingsError
 from .fetch.fetcher import Fetcher, Resolve
 from .gateway import build as gateway_build
@@ -35,6 +36,7 @@ from .oauth.client_authentication import ClientAuthentication
 from .oauth.client_registration import ClientRegistration
 from .oauth.clients import Clients
 from .oauth.issuer import issuers
+from .oauth.pairing import Pairing
 from .oauth.profile import Profiles
 from .oauth.refresh_token import RefreshTokenGrant
 from .oauth.remote_documents import RemoteDocuments
@@ -49,6 +51,7 @@ from .oauth.trace import Trace
 from .oauth.ways_in import WaysIn
 from .operations import Operations
 from .settings import Settings
+from .store.client_approvals import ClientApprovalStore
 from .store.clients import ClientStore
 from .store.codes import CodeStore
 from .store.database import Database
@@ -95,6 +98,7 @@ class Services(NamedTuple):
     database: Database
     users: UserStore
     clients: ClientStore
+    client_approvals: ClientApprovalStore
     grants: GrantStore
     sessions: SessionStore
     sweep: Sweep
@@ -137,6 +141,7 @@ class Services(NamedTuple):
             now = self.ambient.now()
             try:
                 await self.sessions.close_idle(now)
+                await self.grants.end_expired(now)
                 self.sessions.flush()
                 self.gateway.flush()
                 if now - swept_at >= SWEEP:
@@ -229,7 +234,9 @@ async def build_services(
         settings.access_token_expiry,
         ambient,
     )
-    registration = ClientRegistration(clients, grants, ambient)
+    client_approvals = ClientApprovalStore(database)
+    pairing = Pairing(settings.registration, client_approvals, ambient)
+    registration = ClientRegistration(clients, grants, pairing, ambient)
     fetcher = Fetcher(settings.origin, loopback=settings.cimd_loopback, resolve=resolve)
     client_documents = RemoteDocuments(
         client_metadata_document.read, fetcher, FetchedDocumentStore(database, "client"), ambient
@@ -250,6 +257,7 @@ async def build_services(
         database=database,
         users=users,
         clients=clients,
+        client_approvals=client_approvals,
         grants=grants,
         sessions=sessions,
         sweep=Sweep(database),
@@ -258,7 +266,14 @@ async def build_services(
         access_tokens=access_tokens,
         registration=registration,
         authorization=Authorization(
-            known_clients, grants, sessions, resources, seal("request", REQUEST_TTL), settings.code_expiry, ambient
+            known_clients,
+            grants,
+            sessions,
+            pairing,
+            resources,
+            seal("request", REQUEST_TTL),
+            settings.code_expiry,
+            ambient,
         ),
         token_endpoint=TokenEndpoint(
             authentication,
@@ -288,10 +303,17 @@ async def build_services(
         operations=Operations(
             users=users,
             clients=clients,
-            grants=grants,
             sessions=sessions,
+            connections=ClientOperations(
+                users=users,
+                clients=clients,
+                approvals=client_approvals,
+                grants=grants,
+                sessions=sessions,
+                registration=registration,
+                ambient=ambient,
+            ),
             notices=NoticeStore(database),
-            registration=registration,
             passwords=passwords,
             admission=admission,
             ways_in=ways_in,
@@ -435,7 +457,7 @@ def make_app(services: Services) -> LimitedApplication:
         },
         site=make_site(settings),
         browser_sessions=s.browser_sessions,
-        notices=s.operations.notices,
+        banners=s.operations.banners,
         trace=s.trace,
     )
 

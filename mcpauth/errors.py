@@ -139,6 +139,14 @@ class PageError(MCPAuthError):
         self.status, self.title, self.hint, self.error = status, title, hint, error
 
 
+class AwaitingOwner(PageError):
+    """The client waits for the owner's yes; the same page works when that has come."""
+
+    def __init__(self) -> None:
+        hint = "The owner of this server has to let this program in first. Ask them, and load this page again."
+        super().__init__(403, "Waiting for the owner", hint, "access_denied")
+
+
 class DocumentError(MCPAuthError):
     """What a client publishes of itself cannot be had, or is no good; ``reason`` is about "it", for a person."""
 
@@ -228,6 +236,12 @@ class RequestCancelled(GatewayError):
 
 class NotAllowed(GatewayError):
     """The grant does not reach this backend. Never a 403: a client would only register again."""
+
+    code = -32000
+
+
+class ClientPaused(GatewayError):
+    """The owner has paused the client. Never a 401 or 403: it would forget what it holds, or register again."""
 
     code = -32000
 

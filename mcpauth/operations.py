@@ -2,28 +2,23 @@
 
 import logging
 from collections.abc import Awaitable, Callable
-from datetime import UTC, datetime
 from typing import Any
 
 from . import log
-from .ambient import Ambient
-from .errors import OAuthError, OperationError
+from .ambient import Ambient, iso
+from .client_operations import ClientOperations, find_user
+from .errors import OperationError
 from .identity import password as password_rules
 from .identity.password import Passwords
 from .models.records import Role, Story, User
 from .oauth.admission import Admission
-from .oauth.authorization import display_name
-from .oauth.client_id_url import is_url
-from .oauth.client_metadata import read_metadata
-from .oauth.client_registration import ClientRegistration
 from .oauth.endings import judge
 from .oauth.setup import name_problem
 from .oauth.trace import Trace
 from .oauth.ways_in import NAMES, WaysIn
 from .store.clients import ClientStore
-from .store.grants import GrantStore
 from .store.notices import NoticeStore
-from .store.sessions import LiveSession, SessionStore
+from .store.sessions import SessionStore
 from .store.users import UserStore
 
 logger = logging.getLogger(__name__)
@@ -38,10 +33,6 @@ NOTICES = {
 Answer = dict[str, Any]
 
 
-def iso(instant: float | None) -> str | None:
-    return None if instant is None else datetime.fromtimestamp(int(instant), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-
-
 class Operations:
     """Each takes and gives plain values, so that it can be asked for over the control socket.
 
@@ -53,10 +44,9 @@ class Operations:
         *,
         users: UserStore,
         clients: ClientStore,
-        grants: GrantStore,
         sessions: SessionStore,
+        connections: ClientOperations,
         notices: NoticeStore,
-        registration: ClientRegistration,
         passwords: Passwords,
         admission: Admission,
         ways_in: WaysIn,
@@ -65,8 +55,8 @@ class Operations:
         situation: Callable[[], Answer],
         ambient: Ambient,
     ) -> None:
-        self._users, self._clients, self._grants, self._sessions = users, clients, grants, sessions
-        self._notices, self._registration, self._passwords, self._ways_in = notices, registration, passwords, ways_in
+        self._users, self._clients, self._sessions, self._connections = users, clients, sessions, connections
+        self._notices, self._passwords, self._ways_in = notices, passwords, ways_in
         self._admission, self._trace = admission, trace
         self.summary, self._situation, self._ambient = summary, situation, ambient
         self._by_name: dict[str, Callable[..., Awaitable[Any]]] = {
@@ -78,11 +68,7 @@ class Operations:
             "user remove": self.user_remove,
             "user role": self.user_role,
             "user password": self.user_password,
-            "client list": self.client_list,
-            "client add": self.client_add,
-            "client remove": self.client_remove,
-            "session list": self.session_list,
-            "session end": self.session_end,
+            **connections.by_name,
             "trace list": self.trace_list,
             "trace show": self.trace_show,
         }
@@ -113,8 +99,14 @@ class Operations:
                 "browsers": sum(one.grant is None for one in live),
                 "clients": sum(one.grant is not None for one in live),
             },
+            "waiting": await self._connections.waiting(),
             "notices": await self.notices(),
         }
+
+    async def banners(self, user: User) -> list[str]:
+        """What ``user`` should know, on every page; an owner also hears of clients that wait."""
+        waiting = await self._connections.banners() if user.role == "owner" else []
+        return [*waiting, *await self.notices(user.user_id)]
 
     async def notices(self, user_id: str | None = None) -> list[str]:
         """What the owner should know, of the last two weeks, in words."""
@@ -157,13 +149,13 @@ class Operations:
         return {"name": user.name, "role": user.role, "user_id": user.user_id}
 
     async def user_approve(self, name: str) -> Answer:
-        user = await self._user(name)
+        user = await find_user(self._users, name)
         if user.role != "pending":
             raise OperationError(f"{user.name} is not waiting for approval: the role is {user.role}")
         return await self.user_role(name, "member")
 
     async def user_role(self, name: str, role: Role) -> Answer:
-        user = await self._user(name)
+        user = await find_user(self._users, name)
         if role not in ("owner", "member", "pending"):
             raise OperationError("the role must be owner, member or pending")
         if not await self._users.set_role(user.user_id, role, self._ambient.now()):
@@ -172,7 +164,7 @@ class Operations:
         return {"name": user.name, "role": role, "user_id": user.user_id}
 
     async def user_remove(self, name: str) -> Answer:
-        user = await self._user(name)
+        user = await find_user(self._users, name)
         listed = [one for one in await self._users.identities(user.user_id) if self._admission.lists(one)]
         if not await self._users.remove(user.user_id, self._ambient.now()):
             raise OperationError(f"{user.name} is the last owner; make somebody else an owner first")
@@ -185,119 +177,12 @@ class Operations:
 
     async def user_password(self, name: str, password: str) -> Answer:
         """A new password; every browser session ends, because whoever had the old one may be in there."""
-        user = await self._user(name)
+        user = await find_user(self._users, name)
         if problem := password_rules.problem(password):
             raise OperationError(problem)
         await self._users.set_password(user.user_id, await self._passwords.hash(password), self._ambient.now())
         logger.info("password_set", extra=log.fields(user_id=user.user_id))
         return {"name": user.name, "user_id": user.user_id}
-
-    async def _user(self, name: str) -> User:
-        """By name, by id, or by an identity such as github:octocat."""
-        user = await self._users.find_by_name(name) or await self._users.find(name)
-        if user is None:
-            for one in await self._users.list_all():
-                if name.lower() in (f"{it.provider}:{it.login}".lower() for it in one.identities):
-                    return one.user
-            names = ", ".join(one.user.name for one in await self._users.list_all()) or "there are none"
-            raise OperationError(f"there is no user {name} (users: {names})")
-        return user
-
-    # Clients
-
-    async def client_list(self) -> list[Answer]:
-        now = self._ambient.now()
-        live = [one.grant.client_id for one in self._sessions.list_live(now) if one.grant is not None]
-        return [
-            {
-                "client_id": one.client_id,
-                "name": display_name(one),
-                "kind": "public" if "none" in one.metadata.auth_methods else "confidential",
-                "registered": "by the owner"
-                if one.preregistered
-                else "by its document"
-                if is_url(one.client_id)
-                else "by itself",
-                "redirect_uris": list(one.metadata.redirect_uris),
-                "sessions": live.count(one.client_id),
-                "created_at": iso(one.created_at),
-                "used_at": iso(one.used_at),
-            }
-            for one in await self._clients.list_all()
-        ]
-
-    async def client_add(self, name: str, redirect_uris: list[str], public: bool) -> Answer:
-        given = {
-            "client_name": name,
-            "redirect_uris": redirect_uris,
-            "token_endpoint_auth_method": "none" if public else "client_secret_basic",
-        }
-        try:
-            metadata = read_metadata(given)
-        except OAuthError as error:
-            raise OperationError(error.description) from None
-        client, secret, _ = await self._registration.add(metadata, preregistered=True)
-        logger.info("client_added", extra=log.fields(client_id=client.client_id, name=name))
-        return {"client_id": client.client_id, **({"client_secret": secret} if secret else {})}
-
-    async def client_remove(self, client_id: str) -> Answer:
-        ended = await self._grants.end(self._ambient.now(), "client_removed", client_id=client_id)
-        if not await self._clients.remove(client_id):
-            raise OperationError(f"there is no client {client_id}; see: client list")
-        logger.info("client_removed", extra=log.fields(client_id=client_id))
-        return {"client_id": client_id, "grants_ended": ended}
-
-    # Sessions
-
-    async def session_list(self, user: str | None = None) -> list[Answer]:
-        user_id = (await self._user(user)).user_id if user else None
-        return [await self._describe(one) for one in self._sessions.list_live(self._ambient.now(), user_id)]
-
-    async def _describe(self, live: LiveSession) -> Answer:
-        user = await self._users.find(live.record.user_id)
-        client = await self._clients.find(live.grant.client_id) if live.grant is not None else None
-        return {
-            "session_id": live.record.session_id,
-            "user": user.name if user else None,
-            "of": display_name(client) if client else "a browser",
-            "client_id": live.grant.client_id if live.grant is not None else None,
-            "scope": live.grant.scope if live.grant is not None else None,
-            "resource": live.grant.resource if live.grant is not None else None,
-            "opened_at": iso(live.record.opened_at),
-            "last_used_at": iso(live.last_used_at),
-        }
-
-    async def session_end(
-        self,
-        session_id: str | None = None,
-        user: str | None = None,
-        client_id: str | None = None,
-        everything: bool = False,
-    ) -> Answer:
-        """End sessions. A client's access ends with it: it has to be approved again."""
-        if [session_id, user, client_id, everything or None].count(None) != 3:
-            raise OperationError("name one session, or use one of --user, --client and --all")
-        now = self._ambient.now()
-        user_id = (await self._user(user)).user_id if user else None
-        ending = [
-            one
-            for one in self._sessions.list_live(now, user_id)
-            if (session_id is None or one.record.session_id == session_id)
-            and (client_id is None or (one.grant is not None and one.grant.client_id == client_id))
-        ]
-        if session_id is not None and not ending:
-            raise OperationError(f"there is no live session {session_id}; see: session list")
-        for one in ending:
-            if one.grant is not None:
-                await self._grants.end(now, "ended_by_owner", grant_id=one.grant.grant_id)
-        await self._sessions.close([one.record.session_id for one in ending if one.grant is None])
-        # Those without a live session could come back with their refresh token.
-        users = [one.user.user_id for one in await self._users.list_all()] if everything else [user_id]
-        for one_user in users:
-            if one_user is not None or client_id is not None:
-                await self._grants.end(now, "ended_by_owner", user_id=one_user, client_id=client_id)
-        logger.info("sessions_ended", extra=log.fields(count=len(ending)))
-        return {"ended": len(ending)}
 
     # Connection attempts
 

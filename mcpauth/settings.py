@@ -24,7 +24,6 @@ NOT_BUILT_YET = {
     "OIDC_CLIENT_ID",
     "OIDC_CLIENT_SECRET",
     "OIDC_ISSUER",
-    "REGISTRATION",
 }
 
 PROVIDERS = ("github", "password")
@@ -150,6 +149,9 @@ class Settings(BaseModel):
         False, description="Fetch clients' documents from this computer instead of the internet; for tests."
     )
     allowed_origins: CommaSeparated = Field((), description="More browser origins that may call /mcp.")
+    registration: Literal["open", "known", "approve"] = Field(
+        "open", description="Which clients may be connected: all, known ones, or those that you approved."
+    )
     log_format: Literal["console", "json"] | None = Field(None, description="console on a terminal, else json.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much to log.")
 

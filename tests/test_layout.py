@@ -26,11 +26,13 @@ MAY_IMPORT = {
     "fetch": "errors models",
     "gateway": "ambient errors log models store",
     "oauth": "ambient errors identity log models store",
-    "operations": "ambient errors identity log models oauth store",
+    "client_operations": "ambient errors log models oauth store",
+    "operations": "ambient client_operations errors identity log models oauth store",
     "host": "errors log models settings",
     "replay": "ambient errors models",
     "web": "ambient errors gateway log models oauth operations",
-    "app": "ambient errors fetch gateway host identity log models oauth operations settings store web",
+    "app": "ambient client_operations errors fetch gateway host identity log models oauth operations settings"
+    " store web",
     "cli": "ambient app control errors host log oauth operations replay settings",
     "__main__": "cli",
 }

@@ -62,6 +62,7 @@ def test_without_any_variable_there_are_the_defaults_of_the_manual() -> None:
         "trusted_proxies": ("127.0.0.0/8", "::1"),
         "cimd_loopback": False,
         "allowed_origins": (),
+        "registration": "open",
         "log_format": None,
         "log_level": "info",
     }

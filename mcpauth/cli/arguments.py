@@ -9,6 +9,19 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
 
+METAVARS = {
+    "client_id": "CLIENT_ID",
+    "session_id": "SESSION_ID",
+    "name": "NAME",
+    "after": "TIME",
+    "lifetime": "TIME",
+}
+HELP = {
+    "after": "seconds from now, or 30m, 12h, 7d, or never",
+    "lifetime": "seconds, or 30m, 12h, 7d, or default",
+}
+
+
 def parser() -> argparse.ArgumentParser:
     root = argparse.ArgumentParser(
         prog="mcpauth",
@@ -71,6 +84,12 @@ def _users(commands: "Commands") -> None:
     new.add_argument("name", metavar="NAME")
 
 
+def _about(command: argparse.ArgumentParser, *names: str) -> argparse.ArgumentParser:
+    for name in names:
+        command.add_argument(name, metavar=METAVARS[name], help=HELP.get(name))
+    return command
+
+
 def _clients(commands: "Commands") -> None:
     _add(commands, "client list", "list the clients")
     add = _add(
@@ -79,13 +98,32 @@ def _clients(commands: "Commands") -> None:
     add.add_argument("--name", required=True)
     add.add_argument("--redirect-uri", dest="redirect_uris", action="append", required=True, metavar="URI")
     add.add_argument("--public", action="store_true", help="without a secret")
-    remove = _add(commands, "client remove", "remove a client and all its access", ("client_id",))
-    remove.add_argument("client_id", metavar="CLIENT_ID")
+    for operation, about, more in (
+        ("client remove", "remove a client and all its access", ()),
+        ("client approve", "let in a client that waits, or is not known", ()),
+        ("client refuse", "keep a client out, and end what it has", ()),
+        ("client rename", "call a client something else", ("name",)),
+        ("client pause", "let a client do nothing until it is resumed", ()),
+        ("client resume", "let a paused client go on", ()),
+        ("client lifetime", "how long its access tokens are good, for one that does not refresh them", ("lifetime",)),
+        ("client expire", "say when the connections that a client has now end", ("after",)),
+        ("client end", "end the connections of a client; it stays registered", ()),
+    ):
+        names = ("client_id", *more)
+        _about(_add(commands, operation, about, names), *names)
 
 
 def _sessions(commands: "Commands") -> None:
     several = _add(commands, "session list", "list the live sessions", ("user",))
     several.add_argument("--user", metavar="NAME")
+    for operation, about, more in (
+        ("session rename", "tell this connection from others of the same client", ("name",)),
+        ("session pause", "let a client do nothing until it is resumed", ()),
+        ("session resume", "let a paused one go on", ()),
+        ("session expire", "say when a connection ends", ("after",)),
+    ):
+        names = ("session_id", *more)
+        _about(_add(commands, operation, about, names), *names)
     about = "end sessions; a client then has to be approved again"
     end = _add(commands, "session end", about, ("session_id", "user", "client_id", "everything"))
     which = end.add_mutually_exclusive_group(required=True)

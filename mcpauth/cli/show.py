@@ -5,8 +5,8 @@ from typing import Any
 
 COLUMNS = {
     "user list": ("name", "role", "signs_in_with", "sessions", "created_at"),
-    "client list": ("name", "client_id", "kind", "registered", "sessions", "used_at"),
-    "session list": ("session_id", "user", "of", "last_used_at", "scope"),
+    "client list": ("name", "client_id", "state", "kind", "registered", "sessions", "used_at"),
+    "session list": ("session_id", "user", "of", "state", "last_used_at", "ends_at", "scope"),
 }
 
 NONE_YET = {
@@ -22,6 +22,18 @@ DONE = {
     "user role": "{name} is now {role}.",
     "user password": "{name} has a new password, and was signed out of every browser.",
     "client remove": "Removed {client_id}; {grants_ended} connections ended.",
+    "client approve": "{name} may be connected now.",
+    "client refuse": "{name} is kept out.",
+    "client rename": "{client_id} is called {name} now.",
+    "client pause": "Paused {client_id}: it keeps what it has, and can do nothing.",
+    "client resume": "{client_id} can go on.",
+    "client lifetime": "Access tokens that {client_id} gets from now on are good for {access_token_ttl}.",
+    "client expire": "{connections} connections of {client_id} end: {ends_at}.",
+    "client end": "Ended {grants_ended} connections of {client_id}.",
+    "session rename": "{session_id} is called {name} now.",
+    "session pause": "Paused {session_id}: it keeps what it has, and can do nothing.",
+    "session resume": "{session_id} can go on.",
+    "session expire": "{session_id} ends: {ends_at}.",
     "session end": "Ended {ended}.",
 }
 
@@ -38,7 +50,7 @@ def lines(operation: str, answer: Any, running: bool) -> Iterable[str]:
         return status(answer, running)
     if operation == "client add":
         return client_added(answer)
-    done = [clean(DONE[operation].format(**answer))]
+    done = [clean(DONE[operation].format(**{name: _done(name, value) for name, value in answer.items()}))]
     if answer.get("still_allowed"):
         accounts = clean(", ".join(answer["still_allowed"]))
         done.append(f"An entry of MCP_OAUTH_ALLOWED_USERS fits {accounts}: it lets them in again.")
@@ -51,6 +63,12 @@ def table(columns: Sequence[str], rows: list[dict[str, Any]]) -> Iterable[str]:
     widths = [max(len(text[position]) for text in texts) for position in range(len(columns))]
     for text in texts:
         yield "  ".join(cell.ljust(width) for cell, width in zip(text, widths, strict=True)).rstrip()
+
+
+def _done(name: str, value: Any) -> Any:
+    if name == "access_token_ttl":
+        return "as long as all others" if value is None else f"{value} seconds"
+    return "never by themselves" if name == "ends_at" and value is None else value
 
 
 def _cell(value: Any) -> str:
@@ -83,5 +101,11 @@ def status(answer: dict[str, Any], running: bool) -> Iterable[str]:
         yield "There is no owner yet: open the setup link that the server printed, or use: user add NAME --owner"
     if answer["configurationProblem"]:
         yield f"! What mcp.json says now is not taken: {clean(answer['configurationProblem'])}"
+    for one in answer["waiting"]:
+        where = f" ({one['hosts']})" if one["hosts"] else ""
+        yield clean(
+            f"! {one['name']}{where} waits for your yes, for {one['asked_by'] or 'somebody'} since {one['asked_at']}: "
+            f"client approve {one['client_id']}, or client refuse {one['client_id']}"
+        )
     for notice in answer["notices"]:
         yield f"! {clean(notice)}"

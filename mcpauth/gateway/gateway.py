@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Sequence
 import msgspec
 
 from ..ambient import Ambient
-from ..errors import GatewayError, InvalidMessage, InvalidParameters, ResourceNotFound, UnknownBackend
+from ..errors import ClientPaused, GatewayError, InvalidMessage, InvalidParameters, ResourceNotFound, UnknownBackend
 from ..models.principal import Principal
 from ..store.mcp_sessions import McpSessionStore
 from . import batch, frames
@@ -160,6 +160,8 @@ class Gateway:
             endpoint = self._endpoint(backend)
             endpoint.admit(principal)
             modern = is_modern(frame, protocol_version, session_id)
+            if principal.paused:
+                raise ClientPaused("the owner of this server has paused this client; it can go on when it is resumed")
             if not modern:
                 return await self._forward(endpoint, principal, frame, session_id)
             at = self._modern_merged if endpoint.name is None else self._modern[endpoint.name]

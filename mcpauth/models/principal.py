@@ -9,7 +9,8 @@ class Principal(BaseModel):
     """The live grant behind a bearer token.
 
     ``servers`` is what the person ticked at consent: backend name to the names of its tools, or to None
-    for all of them; None in place of the mapping for everything there is and will be.
+    for all of them; None in place of the mapping for everything there is and will be. ``paused``: the owner
+    has said that nothing is to be done for it at the moment.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -20,6 +21,7 @@ class Principal(BaseModel):
     session_id: str
     scopes: frozenset[str]
     servers: Mapping[str, frozenset[str] | None] | None = None
+    paused: bool = False
 
     def ticked(self, backend: str, tool: str | None = None) -> bool:
         """Whether the person allowed this backend (and this tool of it) on the consent page."""

@@ -67,6 +67,9 @@ class Client(Record):
     preregistered: bool
     created_at: int
     used_at: int | None
+    label: str | None = None
+    paused_at: int | None = None
+    access_token_ttl: int | None = None
 
     @property
     def name(self) -> str:
@@ -90,6 +93,9 @@ class Grant(Record):
     created_at: int
     ended_at: int | None = None
     end_reason: str | None = None
+    label: str | None = None
+    paused_at: int | None = None
+    ends_at: int | None = None
     asserted: bool = False
 
 
@@ -107,8 +113,23 @@ class AuthorizationCode(Record):
     redeemed_at: int | None
 
 
+class ClientApproval(Record):
+    """What the owner decided about a client; ``decision`` None: it waits. ``hosts`` is where its answers go."""
+
+    client_id: str
+    client_name: str
+    hosts: str
+    asked_by: str | None
+    asked_at: int
+    decision: Literal["approved", "refused"] | None
+    decided_at: int | None
+
+
 class Session(Record):
-    """A live sign-in: a browser's (``grant_id`` None), or one client's grant."""
+    """A live sign-in: a browser's (``grant_id`` None), or one client's grant.
+
+    It lives until ``kept_until``, even when it is not used.
+    """
 
     session_id: str
     user_id: str
@@ -118,6 +139,7 @@ class Session(Record):
     last_used_at: float
     access_expires_at: int
     generation: int
+    kept_until: int = 0
 
 
 class StoredMcpSession(Record):

@@ -8,8 +8,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ..ambient import Ambient
 from ..errors import InsufficientScope, InvalidToken
 from ..models.principal import Principal
-from ..models.records import Grant
+from ..models.records import Client, Grant
 from ..store.sessions import LiveSession, SessionStore
+from . import client_profiles
 from .scope import covers, is_mcp
 from .signing_keys import SigningKey
 
@@ -53,7 +54,20 @@ class AccessTokens:
         self._key, self._issuers, self._sessions, self.ttl, self._ambient = key, issuers, sessions, ttl, ambient
         self._verified: OrderedDict[str, _Verified] = OrderedDict()
 
-    def issue(self, issuer: str, grant: Grant, session_id: str, scope: str, generation: int) -> str:
+    def lifetime(self, client: Client) -> int:
+        """Seconds that an access token of ``client`` is good: longer for one that would not refresh it."""
+        if client.access_token_ttl is not None:
+            return client.access_token_ttl
+        profile = client_profiles.of(client.client_id, client.metadata.redirect_uris)
+        refreshes = profile is None or profile.refreshes
+        return self.ttl if refreshes else max(self.ttl, client_profiles.LONG_ACCESS_TOKEN_TTL)
+
+    def kept_until(self, client: Client, now: int) -> int:
+        """How long its session lives unused: as long as its access token, where that is longer than is usual."""
+        lifetime = self.lifetime(client)
+        return now + lifetime if lifetime > self.ttl else 0
+
+    def issue(self, issuer: str, grant: Grant, session_id: str, scope: str, generation: int, lifetime: int) -> str:
         now = self._ambient.now()
         claims = Claims(
             iss=issuer,
@@ -64,7 +78,7 @@ class AccessTokens:
             sid=session_id,
             jti=f"{generation}.{self._ambient.identifier()}",
             iat=now,
-            exp=now + self.ttl,
+            exp=now + lifetime,
         )
         return self._key.sign(claims.model_dump())
 
@@ -79,6 +93,8 @@ class AccessTokens:
         self._use(verified, live)
         if not any(map(is_mcp, verified.principal.scopes)):
             raise InsufficientScope("the access token has no mcp scope", "mcp")
+        if live.grant is not None and live.grant.paused_at is not None:
+            return verified.principal.model_copy(update={"paused": True})
         return verified.principal
 
     def identify(self, token: str) -> tuple[Claims, LiveSession]:

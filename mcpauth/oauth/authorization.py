@@ -25,6 +25,7 @@ from . import client_id_url, client_profiles, pkce, redirect_uri, scope
 from .client_profiles import ClientProfile
 from .clients import Clients
 from .issuer import Issuer
+from .pairing import Pairing
 from .resource import Resources
 from .seal import Seal
 
@@ -67,7 +68,8 @@ class ConsentQuestion(BaseModel):
     """What the consent page asks. ``before`` is what this person allowed this client last, for the same resource.
 
     ``client_host`` is the host that publishes what the client is; None for one that registered. ``profile`` is who
-    gets the code for certain; ``posed_as`` who the client's name suggests, when it is not them.
+    gets the code for certain; ``posed_as`` who the client's name suggests, when it is not them. ``approves``: the
+    person is an owner, whose yes lets the client in for everybody.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -78,16 +80,21 @@ class ConsentQuestion(BaseModel):
     client_host: str | None
     profile: ClientProfile | None
     posed_as: ClientProfile | None
+    approves: bool
     before: Grant | None
     signs_out: str | None
     scope_note: str | None
 
 
+def visible(name: str) -> str:
+    """``name`` without what could make a page say something else: controls, bidi marks, blank runs."""
+    text = " ".join("".join(c if unicodedata.category(c)[0] != "C" else " " for c in name).split())
+    return text if len(text) <= 80 else text[:79] + "…"
+
+
 def display_name(client: Client) -> str:
-    """The client's name without what could make a page say something else: controls, bidi marks, blank runs."""
-    visible = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in client.name)
-    text = " ".join(visible.split())
-    return (text if len(text) <= 80 else text[:79] + "…") or client.client_id
+    """What to call the client: what the owner calls it, else what it says of itself."""
+    return client.label or visible(client.name) or client.client_id
 
 
 def posed_as(client: Client, uri: str) -> ClientProfile | None:
@@ -130,13 +137,15 @@ class Authorization:
         clients: Clients,
         grants: GrantStore,
         sessions: SessionStore,
+        pairing: Pairing,
         resources: Resources,
         seal: Seal,
         code_ttl: int,
         ambient: Ambient,
     ) -> None:
         self._clients, self._grants, self._sessions = clients, grants, sessions
-        self._resources, self._seal, self._code_ttl, self._ambient = resources, seal, code_ttl, ambient
+        self._pairing, self._resources, self._seal = pairing, resources, seal
+        self._code_ttl, self._ambient = code_ttl, ambient
 
     async def begin(self, issuer: Issuer, query: Mapping[str, Sequence[str]], *, signed_in: bool, party: str) -> str:
         """Check the request and seal it. Nothing of it is stored, so it may come twice.
@@ -160,6 +169,7 @@ class Authorization:
                 "invalid_client",
             )
         uri = self._redirect_uri(client, params.redirect_uri)
+        await self._pairing.check(client, uri)
         try:
             sealed = self._seal.seal(self._check(issuer, client, uri, params, query))
             if len(sealed) > LONGEST_SEALED:
@@ -258,6 +268,8 @@ class Authorization:
         """What to ask ``user``. Raises PageError."""
         request = self._unseal(sealed)
         client = await self._client(request)
+        await self._pairing.check(client, request.redirect_uri)
+        approves = await self._pairing.needs_approval(client, user)
         connected = await self._grants.connected(client.client_id, user.user_id)
         return ConsentQuestion(
             request=request,
@@ -266,6 +278,7 @@ class Authorization:
             client_host=client_id_url.host(client.client_id) if client_id_url.is_url(client.client_id) else None,
             profile=client_profiles.identify(client.client_id, request.redirect_uri),
             posed_as=posed_as(client, request.redirect_uri),
+            approves=approves,
             before=next((one for one in connected if one.ended_at is None and one.resource == request.resource), None),
             signs_out=await self._surplus(user),
             scope_note="It did not ask for mcp, which everything here needs, so mcp was added."
@@ -284,6 +297,8 @@ class Authorization:
         """The person said yes: where the code goes. Works once for each request. Raises PageError."""
         request = self._unseal(sealed)
         client = await self._client(request)
+        await self._pairing.check(client, request.redirect_uri)
+        await self._pairing.needs_approval(client, user)
         now = self._ambient.now()
         code = self._ambient.secret()
         grant = Grant(

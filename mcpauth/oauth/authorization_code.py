@@ -49,7 +49,7 @@ class AuthorizationCodeGrant:
         redeemed = await self._codes.redeem(
             code.code_hash,
             NewToken(fingerprint(refresh_token), code.grant_id, 0, now, now + self._refresh_ttl),
-            self._session(code, now),
+            self._session(code, client, now),
             asserted=caller.asserted,
         )
         about = log.fields(client_id=client.client_id, grant_id=code.grant_id)
@@ -61,11 +61,12 @@ class AuthorizationCodeGrant:
         logger.info("code_redeemed", extra=about)
         grant = redeemed.grant
         session_id = redeemed.opened.session.session_id
+        lifetime = self._access_tokens.lifetime(client)
         return TokenResponse(
             client_id=grant.client_id,
             session_id=session_id,
-            access_token=self._access_tokens.issue(issuer.identifier, grant, session_id, grant.scope, 0),
-            expires_in=self._access_tokens.ttl,
+            access_token=self._access_tokens.issue(issuer.identifier, grant, session_id, grant.scope, 0, lifetime),
+            expires_in=lifetime,
             refresh_token=refresh_token,
             scope=grant.scope,
         )
@@ -81,7 +82,7 @@ class AuthorizationCodeGrant:
         if request.resource and self._resources.canonical(request.resource) != code.resource:
             raise InvalidTarget("resource differs from the authorization request")
 
-    def _session(self, code: AuthorizationCode, now: int) -> Session:
+    def _session(self, code: AuthorizationCode, client: Client, now: int) -> Session:
         return Session(
             session_id=self._ambient.identifier(),
             user_id=code.user_id,
@@ -89,6 +90,7 @@ class AuthorizationCodeGrant:
             cookie_hash=None,
             opened_at=now,
             last_used_at=now,
-            access_expires_at=now + self._access_tokens.ttl,
+            access_expires_at=now + self._access_tokens.lifetime(client),
             generation=0,
+            kept_until=self._access_tokens.kept_until(client, now),
         )

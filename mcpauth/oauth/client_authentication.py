@@ -15,6 +15,8 @@ from .clients import Clients
 
 UNPROVEN = "this access was given to a client with a client_assertion: nothing weaker is taken for it"
 
+PAUSED = "the owner of this server has paused this client; it can go on when it is resumed"
+
 
 class Caller(NamedTuple):
     """A client at one of our endpoints; ``asserted``: it has proven itself with a key of its own."""

@@ -100,6 +100,13 @@ def identify(client_id: str, redirect_uri: str) -> ClientProfile | None:
     return by_id or _best((_length(redirect_uri, one.redirect_uris), one) for one in every())
 
 
+def of(client_id: str, redirect_uris: Iterable[str]) -> ClientProfile | None:
+    """Who the client is for certain, whichever redirect URI it uses; a loopback one says nothing."""
+    found = {identify(client_id, uri) for uri in redirect_uris if not uri.startswith("http:")}
+    found = found or {identify(client_id, "")}
+    return found.pop() if len(found) == 1 else None
+
+
 def _best(fitting: Iterable[tuple[int, ClientProfile]]) -> ClientProfile | None:
     length, profile = max(fitting, key=lambda pair: pair[0])
     return profile if length else None

@@ -14,6 +14,7 @@ from ..store.clients import ClientStore
 from ..store.grants import GrantStore
 from .client_metadata import read_metadata
 from .issuer import Issuer
+from .pairing import Pairing
 from .rate_limit import RateLimit
 
 logger = logging.getLogger(__name__)
@@ -23,8 +24,8 @@ MOST_AN_HOUR = 20
 
 
 class ClientRegistration:
-    def __init__(self, clients: ClientStore, grants: GrantStore, ambient: Ambient) -> None:
-        self._clients, self._grants, self._ambient = clients, grants, ambient
+    def __init__(self, clients: ClientStore, grants: GrantStore, pairing: Pairing, ambient: Ambient) -> None:
+        self._clients, self._grants, self._pairing, self._ambient = clients, grants, pairing, ambient
         self._limit = RateLimit(MOST_AN_HOUR, 3600)
 
     async def register(self, issuer: Issuer, given: Mapping[str, Any], address: str) -> Registration:
@@ -33,6 +34,7 @@ class ClientRegistration:
         if wait := self._limit.wait(address, now):
             raise TooManyRequests("too many registrations from this address; try again later", wait)
         metadata = read_metadata(given)
+        self._pairing.check_registration(metadata)
         self._limit.add(address, now)
         client, secret, token = await self.add(metadata, preregistered=False)
         about = log.fields(client_id=client.client_id, name=client.name, address=address)
@@ -70,6 +72,7 @@ class ClientRegistration:
         if shown and (client.secret_hash is None or fingerprint(str(shown)) != client.secret_hash):
             raise InvalidRequest("client_secret must be that of the registration, or be left out")
         metadata = read_metadata(given)
+        self._pairing.check_registration(metadata)
         secret = None
         secret_hash = client.secret_hash
         if not _has_secret(metadata):

@@ -7,13 +7,13 @@ import logging
 
 from .. import log
 from ..ambient import Ambient, fingerprint
-from ..errors import InvalidClient, InvalidGrant, InvalidRequest, InvalidTarget
+from ..errors import InvalidClient, InvalidGrant, InvalidRequest, InvalidTarget, TemporarilyUnavailable
 from ..models.messages import TokenRequest, TokenResponse
 from ..models.records import Client
 from ..store.refresh_tokens import RefreshTokenStore, Refused, Rotation
 from . import scope
 from .access_token import AccessTokens
-from .client_authentication import UNPROVEN, Caller
+from .client_authentication import PAUSED, UNPROVEN, Caller
 from .issuer import Issuer
 from .resource import Resources
 
@@ -57,7 +57,7 @@ class RefreshTokenGrant:
         token_hash = fingerprint(request.refresh_token)
         if request.resource:
             await self._check_resource(token_hash, client, request.resource)
-        now = self._ambient.now()
+        now, lifetime = self._ambient.now(), self._access_tokens.lifetime(client)
         successor = self._successor(request.refresh_token)
         outcome = await self._refresh_tokens.rotate(
             Rotation(
@@ -66,10 +66,11 @@ class RefreshTokenGrant:
                 client_id=client.client_id,
                 now=now,
                 expires_at=now + self._ttl,
-                access_expires_at=now + self._access_tokens.ttl,
+                access_expires_at=now + lifetime,
                 grace=GRACE,
                 session_id=self._ambient.identifier(),
                 asserted=caller.asserted,
+                kept_until=self._access_tokens.kept_until(client, now),
             )
         )
         if isinstance(outcome, Refused):
@@ -78,6 +79,8 @@ class RefreshTokenGrant:
             logger.log(level, "refresh_refused", extra=about)
             if outcome.reason == "unproven":
                 raise InvalidClient(UNPROVEN)
+            if outcome.reason == "paused":
+                raise TemporarilyUnavailable(PAUSED)
             raise InvalidGrant(REASONS[outcome.reason])
         grant, session_id = outcome.grant, outcome.session.session_id
         granted = scope.narrow(request.scope, grant.scope, self._resources.backends())
@@ -85,8 +88,10 @@ class RefreshTokenGrant:
         return TokenResponse(
             client_id=grant.client_id,
             session_id=session_id,
-            access_token=self._access_tokens.issue(issuer.identifier, grant, session_id, granted, outcome.generation),
-            expires_in=self._access_tokens.ttl,
+            access_token=self._access_tokens.issue(
+                issuer.identifier, grant, session_id, granted, outcome.generation, lifetime
+            ),
+            expires_in=lifetime,
             refresh_token=successor,
             scope=granted,
         )

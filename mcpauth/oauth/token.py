@@ -2,9 +2,9 @@
 
 from typing import Protocol
 
-from ..errors import InvalidRequest, UnsupportedGrantType
+from ..errors import InvalidRequest, TemporarilyUnavailable, UnsupportedGrantType
 from ..models.messages import ClientCredentials, TokenRequest, TokenResponse
-from .client_authentication import Caller, ClientAuthentication
+from .client_authentication import PAUSED, Caller, ClientAuthentication
 from .issuer import Issuer
 
 
@@ -25,6 +25,9 @@ class TokenEndpoint:
         self, issuer: Issuer, authorization: str | None, credentials: ClientCredentials, request: TokenRequest
     ) -> TokenResponse:
         caller = await self._authentication.authenticate(authorization, credentials)
+        if caller.client.paused_at is not None:
+            # Not invalid_client, after which it would forget what it holds.
+            raise TemporarilyUnavailable(PAUSED)
         if not request.grant_type:
             raise InvalidRequest("grant_type is missing")
         grant_type = self._grant_types.get(request.grant_type)

@@ -5,6 +5,7 @@ import sqlite3
 from typing import Any
 
 from ..models.records import Client, ClientMetadata
+from . import client_approvals
 from .database import Database
 
 INSERT = """
@@ -19,6 +20,7 @@ DROP_OLDEST_UNUSED = """
      where client_id in (select client_id
                            from clients
                           where used_at is null and preregistered = 0
+                            and client_id not in (select client_id from client_approvals where decision is null)
                           order by created_at desc, rowid desc
                           limit -1 offset :keep)
 """
@@ -82,14 +84,32 @@ class ClientStore:
         """Store new metadata (RFC 7592 §2.2). False when the client is gone."""
 
         def replace(connection: sqlite3.Connection) -> bool:
+            known = connection.execute("select * from clients where client_id = ?", (client.client_id,)).fetchone()
+            if known is not None and set(read(known).metadata.redirect_uris) != set(client.metadata.redirect_uris):
+                # Its answers go somewhere else: that is not what was approved.
+                client_approvals.forget(connection, client.client_id)
             return connection.execute(UPDATE, values_of(client)).rowcount == 1
 
         return await self._database.transact(replace)
+
+    async def set_label(self, client_id: str, label: str) -> bool:
+        """What the owner calls it. False when it is not there."""
+        return await self._set("update clients set label = :value where client_id = :client_id", client_id, label)
+
+    async def set_access_token_ttl(self, client_id: str, ttl: int | None) -> bool:
+        """None: as for all others. False when it is not there."""
+        statement = "update clients set access_token_ttl = :value where client_id = :client_id"
+        return await self._set(statement, client_id, ttl)
+
+    async def _set(self, statement: str, client_id: str, value: str | int | None) -> bool:
+        about = {"client_id": client_id, "value": value}
+        return await self._database.transact(lambda connection: connection.execute(statement, about).rowcount == 1)
 
     async def remove(self, client_id: str) -> bool:
         """Remove it with its grants, codes, tokens and sessions. False when it was not there."""
 
         def remove(connection: sqlite3.Connection) -> bool:
+            client_approvals.forget(connection, client_id)
             statement = "delete from clients where client_id = :client_id"
             return connection.execute(statement, {"client_id": client_id}).rowcount == 1
 

@@ -5,7 +5,7 @@ import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..models.records import AuthorizationCode, Client, Grant
-from . import clients, used_once
+from . import client_approvals, clients, used_once
 from .database import Database
 
 if TYPE_CHECKING:
@@ -30,6 +30,19 @@ END = """
        and (:client_id is null or client_id = :client_id)
     returning grant_id
 """
+
+PAUSE_CLIENT = "update clients set paused_at = :at where client_id = :client_id"
+
+# Of what an owner changes in a grant; memory follows what comes back.
+CHANGE = """
+    update grants
+       set {column} = :value
+     where ended_at is null
+       and (:grant_id is null or grant_id = :grant_id)
+       and (:client_id is null or client_id = :client_id)
+    returning *
+"""
+CHANGE_LABEL, CHANGE_PAUSE, CHANGE_END = (CHANGE.format(column=one) for one in ("label", "paused_at", "ends_at"))
 
 NOTICE = """
     insert into notices (user_id, kind, about, created_at)
@@ -123,13 +136,15 @@ class GrantStore:
             if described is not None:
                 clients.describe(connection, described)
             used = connection.execute(
-                "update clients set used_at = :now where client_id = :client_id",
+                "update clients set used_at = :now where client_id = :client_id and paused_at is null",
                 {"now": grant.created_at, "client_id": grant.client_id},
             )
             user = connection.execute(
                 "select 1 from users where user_id = ? and role != 'pending'", (grant.user_id,)
             ).fetchone()
             if used.rowcount != 1 or user is None:
+                return False
+            if not client_approvals.approve_with_grant(connection, grant.client_id, grant.created_at):
                 return False
             connection.execute(INSERT, values_of(grant))
             connection.execute(INSERT_CODE, code.model_dump())
@@ -171,3 +186,54 @@ class GrantStore:
             lambda ended: self._sessions.closed(ended.sessions),
         )
         return ended.grants
+
+    async def end_expired(self, now: int) -> None:
+        """Those whose time is up. They stopped working by themselves: this tells everybody else."""
+        rows = await self._database.fetch_all(
+            "select grant_id from grants where ended_at is null and ends_at <= :now", {"now": now}
+        )
+        for row in rows:
+            await self.end(now, "expired", grant_id=row["grant_id"])
+
+    async def list_paused(self, user_id: str | None = None) -> list[Grant]:
+        rows = await self._database.fetch_all(
+            "select * from grants where ended_at is null and paused_at is not null"
+            " and (:user_id is null or user_id = :user_id) order by created_at",
+            {"user_id": user_id},
+        )
+        return [read(row) for row in rows]
+
+    async def set_label(self, grant_id: str, label: str) -> None:
+        await self._change(CHANGE_LABEL, label, grant_id=grant_id)
+
+    async def set_end(self, at: int | None, *, grant_id: str | None = None, client_id: str | None = None) -> int:
+        """When the grants that match end; None: not by themselves. How many there are."""
+        return await self._change(CHANGE_END, at, grant_id=grant_id, client_id=client_id)
+
+    async def pause(self, grant_id: str, at: int | None) -> None:
+        """Nothing can be done with it from now on; None: again."""
+        await self._change(CHANGE_PAUSE, at, grant_id=grant_id)
+
+    async def pause_client(self, client_id: str, at: int | None) -> bool:
+        """The same with all that a client has, and it gets nothing new. False when there is no such client."""
+
+        def pause(connection: sqlite3.Connection) -> tuple[bool, list[Grant]]:
+            if connection.execute(PAUSE_CLIENT, {"client_id": client_id, "at": at}).rowcount != 1:
+                return False, []
+            values = {"value": at, "grant_id": None, "client_id": client_id}
+            return True, [read(row) for row in connection.execute(CHANGE_PAUSE, values).fetchall()]
+
+        found, _ = await self._database.transact(pause, lambda result: self._sessions.changed(result[1]))
+        return found
+
+    async def _change(
+        self, statement: str, value: str | int | None, *, grant_id: str | None = None, client_id: str | None = None
+    ) -> int:
+        if grant_id is None and client_id is None:
+            raise ValueError("change what?")
+        values = {"value": value, "grant_id": grant_id, "client_id": client_id}
+        changed = await self._database.transact(
+            lambda connection: [read(row) for row in connection.execute(statement, values).fetchall()],
+            self._sessions.changed,
+        )
+        return len(changed)

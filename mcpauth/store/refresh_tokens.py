@@ -10,7 +10,8 @@ from .sessions import SUPERSEDE, Limits, SessionStore, open_within_cap
 from .sessions import read as read_session
 
 FIND = """
-    select token_hash, grant_id, generation, expires_at, rotated_at, superseded_at, client_id, ended_at, asserted
+    select token_hash, grant_id, generation, expires_at, rotated_at, superseded_at, client_id, ended_at, asserted,
+           paused_at, ends_at
       from refresh_tokens join grants using (grant_id)
      where token_hash = :token_hash
 """
@@ -29,9 +30,10 @@ ROTATE = """
 
 USE_SESSION = """
     update sessions
-       set last_used_at = max(last_used_at, :now), access_expires_at = max(access_expires_at, :expires_at)
+       set last_used_at = max(last_used_at, :now), access_expires_at = max(access_expires_at, :expires_at),
+           kept_until = max(kept_until, :kept_until)
      where grant_id = :grant_id
-       and last_used_at > :expired
+       and (last_used_at > :expired or kept_until > :now)
     returning *
 """
 
@@ -59,6 +61,7 @@ class Rotation(NamedTuple):
     grace: int
     session_id: str
     asserted: bool = False
+    kept_until: int = 0
 
 
 class Rotated(NamedTuple):
@@ -69,7 +72,7 @@ class Rotated(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """``reason``: unknown, unproven, ended, expired or reused; after ``reused`` the grant has ended."""
+    """``reason``: unknown, unproven, ended, paused, expired or reused; after ``reused`` the grant has ended."""
 
     reason: str
     closed: tuple[str, ...] = ()
@@ -92,9 +95,11 @@ def rotate(connection: sqlite3.Connection, rotation: Rotation, limits: Limits) -
     if row["asserted"] and not rotation.asserted:
         # Before anything else: whoever has only the token can neither use it nor spoil it.
         return Refused("unproven")
-    if row["ended_at"] is not None:
-        return Refused("ended")
     grant_id, now = row["grant_id"], rotation.now
+    if row["ended_at"] is not None or (row["ends_at"] is not None and row["ends_at"] <= now):
+        return Refused("ended")
+    if row["paused_at"] is not None:
+        return Refused("paused")
     if row["superseded_at"] is not None and row["superseded_at"] + rotation.grace < now:
         # What replaced it has long been in use: only a copy can come with it now.
         ended = grants.end(connection, now, "refresh_token_reused", grant_id=grant_id)
@@ -118,6 +123,7 @@ def rotate(connection: sqlite3.Connection, rotation: Rotation, limits: Limits) -
             "grant_id": grant_id,
             "now": now,
             "expires_at": rotation.access_expires_at,
+            "kept_until": rotation.kept_until,
             "expired": now - limits.timeout,
         },
     ).fetchone()
@@ -133,6 +139,7 @@ def rotate(connection: sqlite3.Connection, rotation: Rotation, limits: Limits) -
             opened_at=now,
             last_used_at=now,
             access_expires_at=rotation.access_expires_at,
+            kept_until=rotation.kept_until,
             generation=row["generation"],
         ),
         limits,

@@ -10,9 +10,9 @@ from .database import Database
 
 INSERT = """
     insert into sessions (session_id, user_id, grant_id, cookie_hash, opened_at, last_used_at,
-                          access_expires_at, generation)
+                          access_expires_at, generation, kept_until)
     values (:session_id, :user_id, :grant_id, :cookie_hash, :opened_at, :last_used_at,
-            :access_expires_at, :generation)
+            :access_expires_at, :generation, :kept_until)
 """
 
 # Those that must go to make room: first what has no unexpired access token, then the least recently used.
@@ -52,7 +52,7 @@ STILL_WELCOME = """
 
 
 class Limits(NamedTuple):
-    """``per_user`` sessions of each kind; one ends ``timeout`` seconds after its last use."""
+    """``per_user`` sessions of each kind; one ends ``timeout`` seconds after its last use, or when it is kept until."""
 
     per_user: int
     timeout: int
@@ -68,13 +68,18 @@ class Opened(NamedTuple):
 class LiveSession:
     """A session in memory, with the grant it stands for; ``last_used_at`` runs ahead of the disk."""
 
-    __slots__ = ("access_expires_at", "dirty", "generation", "grant", "last_used_at", "record")
+    __slots__ = ("access_expires_at", "dirty", "generation", "grant", "kept_until", "last_used_at", "record")
 
     def __init__(self, record: Session, grant: Grant | None) -> None:
         self.record, self.grant = record, grant
         self.last_used_at, self.generation = record.last_used_at, record.generation
-        self.access_expires_at = record.access_expires_at
+        self.access_expires_at, self.kept_until = record.access_expires_at, record.kept_until
         self.dirty = False
+
+    def is_over(self, now: float, timeout: int) -> bool:
+        if self.last_used_at + timeout <= now and self.kept_until <= now:
+            return True
+        return self.grant is not None and self.grant.ends_at is not None and self.grant.ends_at <= now
 
 
 def read(row: sqlite3.Row) -> Session:
@@ -92,8 +97,8 @@ def open_within_cap(connection: sqlite3.Connection, session: Session, limits: Li
         "grant_id": session.grant_id,
     }
     expired = connection.execute(
-        "delete from sessions where user_id = :user_id and (last_used_at <= :expired or grant_id = :grant_id)"
-        " returning session_id",
+        "delete from sessions where user_id = :user_id"
+        " and (last_used_at <= :expired and kept_until <= :now or grant_id = :grant_id) returning session_id",
         about,
     ).fetchall()
     surplus = connection.execute(SURPLUS, about).fetchall()
@@ -126,7 +131,7 @@ class SessionStore:
                 self.opened(Opened(session, ()), known.get(session.grant_id or ""))
 
     def on_closed(self, listener: Callable[[Grant], None]) -> None:
-        """Call ``listener(grant)`` whenever a client's session ends, for whatever reason."""
+        """Call ``listener(grant)`` whenever a client's session ends or is paused, for whatever reason."""
         self._listeners.append(listener)
 
     # Memory follows the disk: called after the commit, in its order.
@@ -146,7 +151,17 @@ class SessionStore:
         else:
             live.grant = grant
             live.last_used_at = max(live.last_used_at, session.last_used_at)
-            live.access_expires_at = session.access_expires_at
+            live.access_expires_at, live.kept_until = session.access_expires_at, session.kept_until
+
+    def changed(self, grants: Iterable[Grant]) -> None:
+        """What stands in them was changed. Whoever is at work for one that is paused now has to stop."""
+        by_id = {grant.grant_id: grant for grant in grants}
+        for live in self._by_id.values():
+            if live.grant is not None and live.grant.grant_id in by_id:
+                live.grant = by_id[live.grant.grant_id]
+                if live.grant.paused_at is not None:
+                    for listener in self._listeners:
+                        listener(live.grant)
 
     def closed(self, session_ids: Iterable[str]) -> None:
         for session_id in session_ids:
@@ -164,15 +179,11 @@ class SessionStore:
     def find(self, session_id: str, now: float) -> LiveSession | None:
         """The live session of that id; None when it ended or has not been used for too long."""
         live = self._by_id.get(session_id)
-        if live is None or live.last_used_at + self.limits.timeout <= now:
-            return None
-        return live
+        return None if live is None or live.is_over(now, self.limits.timeout) else live
 
     def find_by_cookie(self, cookie_hash: str, now: float) -> LiveSession | None:
         live = self._by_cookie.get(cookie_hash)
-        if live is None or live.last_used_at + self.limits.timeout <= now:
-            return None
-        return live
+        return None if live is None or live.is_over(now, self.limits.timeout) else live
 
     def touch(self, live: LiveSession, now: float) -> None:
         live.last_used_at = max(live.last_used_at, now)
@@ -191,7 +202,7 @@ class SessionStore:
         live = [
             one
             for one in self._by_id.values()
-            if one.last_used_at + self.limits.timeout > now and user_id in (None, one.record.user_id)
+            if not one.is_over(now, self.limits.timeout) and user_id in (None, one.record.user_id)
         ]
         return sorted(live, key=lambda one: one.last_used_at)
 
@@ -245,9 +256,7 @@ class SessionStore:
 
     async def close_idle(self, now: float) -> None:
         """Close what has not been used for too long."""
-        idle = [
-            session_id for session_id, live in self._by_id.items() if live.last_used_at + self.limits.timeout <= now
-        ]
+        idle = [session_id for session_id, live in self._by_id.items() if live.is_over(now, self.limits.timeout)]
         if idle:
             await self.close(idle)
 

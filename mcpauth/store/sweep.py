@@ -32,6 +32,12 @@ STATEMENTS = (
     """delete from fetched_documents where rowid in (
         select rowid from fetched_documents
          where fetched_at <= :now - iif(kind = 'keys', 7, 90) * 86400 limit :step)""",
+    """delete from client_approvals where rowid in (
+        select rowid from client_approvals
+         where decision is null and asked_at <= :now - 30 * 86400
+            or decision = 'approved' and decided_at <= :now - 90 * 86400
+               and client_id not in (select client_id from clients)
+         limit :step)""",
     """delete from notices where rowid in (
         select rowid from notices where created_at <= :now - 30 * 86400 limit :step)""",
 )

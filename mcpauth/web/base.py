@@ -269,7 +269,7 @@ class PageHandler(BaseHandler):
         if cookie:
             self.user = await self.browser_sessions.find(cookie)
         if self.user is not None:
-            self.banners = await self.settings["notices"](self.user.user_id)
+            self.banners = await self.settings["banners"](self.user)
 
     @property
     def browser_sessions(self) -> BrowserSessions:

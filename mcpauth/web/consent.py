@@ -2,7 +2,7 @@
 
 from tornado import web
 
-from ..errors import PageError
+from ..errors import AwaitingOwner, PageError
 from ..gateway.catalogue import BackendState
 from ..gateway.gateway import Gateway
 from ..models.records import User
@@ -28,7 +28,12 @@ class ConsentHandler(SignInSteps):
         if user is None:
             self.go("signin", request)
             return
-        await self.show(await self._authorization.question(request, user), request, user)
+        try:
+            question = await self._authorization.question(request, user)
+        except AwaitingOwner as waiting:
+            await self.show_waiting(waiting, request)
+            return
+        await self.show(question, request, user)
 
     async def head(self) -> None:
         await self.get()
@@ -61,6 +66,13 @@ class ConsentHandler(SignInSteps):
             return
         target = await self._authorization.approve(request, user, ticked)
         self.send_back(target, question, denied=False)
+
+    async def show_waiting(self, waiting: AwaitingOwner, request: str) -> None:
+        if not self.accepts_html():
+            raise waiting
+        self.set_status(waiting.status)
+        client_name = await self._authorization.client_of(request)
+        self.page("waiting.html", title=waiting.title, client_name=client_name, again=self.request.uri)
 
     def _allowed_user(self) -> User | None:
         if self.user is not None and self.user.role == "pending":
@@ -127,6 +139,7 @@ class ConsentHandler(SignInSteps):
             "which was used least recently, will be signed out; it can come back by itself.",
             resource=asked.resource,
             expires_note=None,
+            approves=question.approves,
             form_error=form_error,
         )
 

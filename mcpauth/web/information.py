@@ -3,13 +3,12 @@
 from collections.abc import Callable
 from typing import Any
 
-from ..ambient import Ambient
+from ..ambient import Ambient, iso
 from ..errors import InvalidToken
 from ..oauth import client_profiles
 from ..oauth.access_token import AccessTokens, Claims, challenge
 from ..oauth.profile import Profile, Profiles
 from ..oauth.ways_in import NAMES, WaysIn
-from ..operations import iso
 from . import guide
 from .base import JSONHandler, PageHandler
 

@@ -148,8 +148,10 @@ async def test_clients_come_and_go(either: Either) -> None:
 
 
 def test_what_strangers_call_themselves_does_not_drive_the_terminal() -> None:
-    row = {"session_id": "s", "user": "a\x1b[31m", "of": "b\u202ec\nd", "last_used_at": None, "scope": []}
-    assert list(show.lines("session list", [row], True))[1].split() == ["s", "a\ufffd[31m", "b\ufffdc\ufffdd", "-", "-"]
+    row = {"session_id": "s", "user": "a\x1b[31m", "of": "b\u202ec\nd", "state": "ok"}
+    row |= {"last_used_at": None, "ends_at": None, "scope": []}
+    shown = list(show.lines("session list", [row], True))[1].split()
+    assert shown == ["s", "a\ufffd[31m", "b\ufffdc\ufffdd", "ok", "-", "-", "-"]
 
 
 async def test_a_session_that_is_ended_gets_401_on_its_next_request(
@@ -179,6 +181,65 @@ async def test_a_session_that_is_ended_gets_401_on_its_next_request(
         assert "You signed in as ada" not in (await browser.get("/auth/oauth/signin")).text
         assert (await command("session", "list")).printed == "Nobody is signed in.\n"
         assert (await command("session", "end", "--all")).printed == "Ended 0.\n"
+
+
+async def test_pausing_renaming_and_ending_take_effect_at_once(
+    tmp_path: Path, command: Run, add_owner: AddOwner
+) -> None:
+    async with LiveServer(tmp_path) as server:
+        await add_owner()
+        client = await connect(server)
+        rows = (await command("session", "list", "--json")).json
+        session_id = next(row["session_id"] for row in rows if row["client_id"] == client.client_id)
+
+        for of, about in (("client", client.client_id), ("session", session_id)):
+            done = await command(of, "pause", about)
+            assert done.printed == f"Paused {about}: it keeps what it has, and can do nothing.\n"
+            assert "error" in (await client.initialize()).json
+            assert (await client.refresh()).status == 503
+            assert (await command(of, "resume", about, "--json")).json["paused_at"] is None
+            assert "result" in (await client.initialize()).json
+
+        assert (await command("client", "rename", client.client_id, "Mine")).status == 0
+        assert (await command("session", "rename", session_id, "upstairs")).status == 0
+        assert "Mine (upstairs)" in (await command("session", "list")).printed
+        done = await command("client", "lifetime", client.client_id, "7d")
+        assert "are good for 604800 seconds" in done.printed
+        assert (await client.refresh()).json["expires_in"] == 604800
+        assert "as long as all others" in (await command("client", "lifetime", client.client_id, "default")).printed
+        assert (await command("session", "expire", session_id, "7d", "--json")).json["ends_at"]
+        assert "never by themselves" in (await command("session", "expire", session_id, "never")).printed
+        assert "1 connections" in (await command("client", "expire", client.client_id, "1h")).printed
+        for arguments in (("session", "expire", session_id, "soon"), ("client", "lifetime", "nobody", "1h")):
+            assert (await command(*arguments)).status == 1
+        assert (await command("client", "expire", client.client_id)).status == 2
+
+        assert (await command("client", "end", client.client_id)).status == 0
+        assert (await client.initialize()).status == 401
+        assert (await command("client", "refuse", client.client_id)).printed == "Mine is kept out.\n"
+        assert "refused" in (await command("client", "list")).printed
+        assert (await command("client", "approve", client.client_id)).printed == "Mine may be connected now.\n"
+
+
+def test_a_client_that_waits_is_named_with_what_to_do() -> None:
+    waiting = {"client_id": "c1", "name": "App", "hosts": "a.example", "asked_by": "bob", "asked_at": "2026-01-01"}
+    answer = {
+        "version": "1",
+        "mcpUrl": "",
+        "dataDir": "",
+        "signIn": [],
+        "users": {"owner": 1, "member": 1, "pending": 0},
+        "clients": 1,
+        "sessions": {"clients": 0, "browsers": 0},
+        "servers": [],
+        "configurationProblem": None,
+        "ownerNeeded": False,
+        "waiting": [waiting],
+        "notices": [],
+    }
+    assert list(show.status(answer, True))[-1] == (
+        "! App (a.example) waits for your yes, for bob since 2026-01-01: client approve c1, or client refuse c1"
+    )
 
 
 async def test_what_takes_access_away_takes_effect_at_once(tmp_path: Path, command: Run, add_owner: AddOwner) -> None:

@@ -1,0 +1,380 @@
+"""What an operator can do about clients, and about who is connected and signed in."""
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from . import log
+from .ambient import Ambient, iso
+from .errors import OAuthError, OperationError
+from .models.records import Client, ClientApproval, Grant, User
+from .oauth import client_id_url, client_profiles
+from .oauth.authorization import display_name, visible
+from .oauth.client_metadata import read_metadata
+from .oauth.client_registration import ClientRegistration
+from .store.client_approvals import ClientApprovalStore
+from .store.clients import ClientStore
+from .store.grants import GrantStore
+from .store.sessions import LiveSession, SessionStore
+from .store.users import UserStore
+
+logger = logging.getLogger(__name__)
+
+Answer = dict[str, Any]
+
+SHORTEST_LIFE, LONGEST_LIFE = 60, 90 * 86400
+LONGEST_LABEL = 80
+UNITS = {"m": 60, "h": 3600, "d": 86400}
+MOST_BANNERS = 3
+
+
+def seconds(text: str) -> int:
+    """What ``90``, ``30m``, ``12h`` or ``7d`` means. Raises OperationError."""
+    number, unit = (text[:-1], UNITS[text[-1]]) if text[-1:] in UNITS else (text, 1)
+    if not number.isascii() or not number.isdecimal() or not 0 < len(number) < 10 or int(number) == 0:
+        raise OperationError(f"{text} is no time: write seconds, or 30m, 12h, 7d")
+    return int(number) * unit
+
+
+async def find_user(users: UserStore, name: str) -> User:
+    """By name, by id, or by an identity such as github:octocat. Raises OperationError."""
+    user = await users.find_by_name(name) or await users.find(name)
+    if user is None:
+        everybody = await users.list_all()
+        for one in everybody:
+            if name.lower() in (f"{it.provider}:{it.login}".lower() for it in one.identities):
+                return one.user
+        names = ", ".join(one.user.name for one in everybody) or "there are none"
+        raise OperationError(f"there is no user {name} (users: {names})")
+    return user
+
+
+class ClientOperations:
+    def __init__(
+        self,
+        *,
+        users: UserStore,
+        clients: ClientStore,
+        approvals: ClientApprovalStore,
+        grants: GrantStore,
+        sessions: SessionStore,
+        registration: ClientRegistration,
+        ambient: Ambient,
+    ) -> None:
+        self._users, self._clients, self._approvals, self._grants = users, clients, approvals, grants
+        self._sessions, self._registration, self._ambient = sessions, registration, ambient
+        self.by_name: dict[str, Callable[..., Awaitable[Any]]] = {
+            "client list": self.client_list,
+            "client add": self.client_add,
+            "client remove": self.client_remove,
+            "client approve": self.client_approve,
+            "client refuse": self.client_refuse,
+            "client rename": self.client_rename,
+            "client pause": self.client_pause,
+            "client resume": self.client_resume,
+            "client lifetime": self.client_lifetime,
+            "client expire": self.client_expire,
+            "client end": self.client_end,
+            "session list": self.session_list,
+            "session rename": self.session_rename,
+            "session pause": self.session_pause,
+            "session resume": self.session_resume,
+            "session expire": self.session_expire,
+            "session end": self.session_end,
+        }
+
+    # Clients
+
+    async def client_list(self) -> list[Answer]:
+        now = self._ambient.now()
+        live = [one.grant.client_id for one in self._sessions.list_live(now) if one.grant is not None]
+        decided = {one.client_id: one for one in await self._approvals.list_undecided_or_refused()}
+        clients = await self._clients.list_all()
+        known = {one.client_id for one in clients}
+        # One that publishes what it is has no registration before it is connected for the first time.
+        unknown = [one for one in decided.values() if one.client_id not in known]
+        return [_client(one, decided.get(one.client_id), live.count(one.client_id)) for one in clients] + [
+            _not_connected(one) for one in unknown
+        ]
+
+    async def client_add(self, name: str, redirect_uris: list[str], public: bool) -> Answer:
+        given = {
+            "client_name": name,
+            "redirect_uris": redirect_uris,
+            "token_endpoint_auth_method": "none" if public else "client_secret_basic",
+        }
+        try:
+            metadata = read_metadata(given)
+        except OAuthError as error:
+            raise OperationError(error.description) from None
+        client, secret, _ = await self._registration.add(metadata, preregistered=True)
+        logger.info("client_added", extra=log.fields(client_id=client.client_id, name=name))
+        return {"client_id": client.client_id, **({"client_secret": secret} if secret else {})}
+
+    async def client_remove(self, client_id: str) -> Answer:
+        ended = await self._grants.end(self._ambient.now(), "client_removed", client_id=client_id)
+        if not await self._clients.remove(client_id):
+            raise _no_client(client_id)
+        logger.info("client_removed", extra=log.fields(client_id=client_id))
+        return {"client_id": client_id, "grants_ended": ended}
+
+    async def client_approve(self, client_id: str) -> Answer:
+        return await self._decide(client_id, "approved")
+
+    async def client_refuse(self, client_id: str) -> Answer:
+        """It gets no further than a page that says so; what it has ends."""
+        answer = await self._decide(client_id, "refused")
+        await self._grants.end(self._ambient.now(), "client_refused", client_id=client_id)
+        return answer
+
+    async def _decide(self, client_id: str, decision: str) -> Answer:
+        client, approval = await self._clients.find(client_id), await self._approvals.find(client_id)
+        if client is None and approval is None and not _publishes(client_id):
+            raise _no_client(client_id)
+        name = display_name(client) if client else approval.client_name if approval else client_id
+        await self._approvals.decide(client_id, name, decision, self._ambient.now())
+        logger.info("client_decided", extra=log.fields(client_id=client_id, decision=decision))
+        return {"client_id": client_id, "name": name, "decision": decision}
+
+    async def client_rename(self, client_id: str, name: str) -> Answer:
+        if not await self._clients.set_label(client_id, _label(name)):
+            raise _no_client(client_id)
+        return {"client_id": client_id, "name": name}
+
+    async def client_pause(self, client_id: str) -> Answer:
+        """It keeps what it has, and can use none of it until it is resumed."""
+        return await self._pause_client(client_id, self._ambient.now())
+
+    async def client_resume(self, client_id: str) -> Answer:
+        return await self._pause_client(client_id, None)
+
+    async def _pause_client(self, client_id: str, at: int | None) -> Answer:
+        if not await self._grants.pause_client(client_id, at):
+            raise _no_client(client_id)
+        logger.info("client_resumed" if at is None else "client_paused", extra=log.fields(client_id=client_id))
+        return {"client_id": client_id, "paused_at": iso(at)}
+
+    async def client_lifetime(self, client_id: str, lifetime: str) -> Answer:
+        """How long its access tokens are good from now on; ``default`` is as for all others."""
+        ttl = None if lifetime == "default" else seconds(lifetime)
+        if ttl is not None and not SHORTEST_LIFE <= ttl <= LONGEST_LIFE:
+            raise OperationError("an access token lives for one minute at least, and 90 days at most")
+        if not await self._clients.set_access_token_ttl(client_id, ttl):
+            raise _no_client(client_id)
+        logger.info("client_lifetime_set", extra=log.fields(client_id=client_id, ttl=ttl))
+        return {"client_id": client_id, "access_token_ttl": ttl}
+
+    async def client_expire(self, client_id: str, after: str) -> Answer:
+        if await self._clients.find(client_id) is None:
+            raise _no_client(client_id)
+        ends_at = self._end_of(after)
+        count = await self._grants.set_end(ends_at, client_id=client_id)
+        return {"client_id": client_id, "connections": count, "ends_at": iso(ends_at)}
+
+    async def client_end(self, client_id: str) -> Answer:
+        """Every connection of it ends; it stays registered."""
+        if await self._clients.find(client_id) is None:
+            raise _no_client(client_id)
+        ended = await self._grants.end(self._ambient.now(), "ended_by_owner", client_id=client_id)
+        logger.info("client_ended", extra=log.fields(client_id=client_id, count=ended))
+        return {"client_id": client_id, "grants_ended": ended}
+
+    async def waiting(self) -> list[Answer]:
+        """Clients that wait for the owner's yes."""
+        found = []
+        for one in await self._approvals.list_waiting():
+            user = await self._users.find(one.asked_by) if one.asked_by else None
+            found.append(
+                {
+                    "client_id": one.client_id,
+                    "name": visible(one.client_name) or one.client_id,
+                    "hosts": one.hosts,
+                    "asked_by": user.name if user else None,
+                    "asked_at": iso(one.asked_at),
+                }
+            )
+        return found
+
+    async def banners(self) -> list[str]:
+        """The same, in words for the owner's pages."""
+        waiting = await self.waiting()
+        lines = [
+            f"{one['name']} ({one['hosts']}) waits for your yes, for {one['asked_by'] or 'somebody'}: "
+            f"python server.py client approve {one['client_id']}, or client refuse"
+            for one in waiting[:MOST_BANNERS]
+        ]
+        if len(waiting) > MOST_BANNERS:
+            lines.append(f"{len(waiting) - MOST_BANNERS} more programs wait: python server.py client list")
+        return lines
+
+    # Sessions
+
+    async def session_list(self, user: str | None = None) -> list[Answer]:
+        user_id = (await find_user(self._users, user)).user_id if user else None
+        live = self._sessions.list_live(self._ambient.now(), user_id)
+        shown = {one.grant.grant_id for one in live if one.grant is not None}
+        idle = [one for one in await self._grants.list_paused(user_id) if one.grant_id not in shown]
+        return [await self._describe(one) for one in live] + [await self._describe_idle(one) for one in idle]
+
+    async def _describe(self, live: LiveSession) -> Answer:
+        user = await self._users.find(live.record.user_id)
+        return {
+            "session_id": live.record.session_id,
+            "user": user.name if user else None,
+            **await self._connection(live.grant),
+            "opened_at": iso(live.record.opened_at),
+            "last_used_at": iso(live.last_used_at),
+        }
+
+    async def _describe_idle(self, grant: Grant) -> Answer:
+        """A connection that is paused, and was not used for longer than a session lasts: known by its grant."""
+        user = await self._users.find(grant.user_id)
+        return {
+            "session_id": grant.grant_id,
+            "user": user.name if user else None,
+            **await self._connection(grant),
+            "opened_at": iso(grant.created_at),
+            "last_used_at": None,
+        }
+
+    async def _connection(self, grant: Grant | None) -> Answer:
+        client = await self._clients.find(grant.client_id) if grant is not None else None
+        name = display_name(client) if client else "a browser"
+        return {
+            "of": name if grant is None or grant.label is None else f"{name} ({grant.label})",
+            "client_id": grant.client_id if grant is not None else None,
+            "scope": grant.scope if grant is not None else None,
+            "resource": grant.resource if grant is not None else None,
+            "state": "paused" if grant is not None and grant.paused_at is not None else "ok",
+            "paused_at": iso(grant.paused_at) if grant is not None else None,
+            "ends_at": iso(grant.ends_at) if grant is not None else None,
+        }
+
+    async def session_rename(self, session_id: str, name: str) -> Answer:
+        await self._grants.set_label((await self._grant(session_id)).grant_id, _label(name))
+        return {"session_id": session_id, "name": name}
+
+    async def session_pause(self, session_id: str) -> Answer:
+        return await self._pause(session_id, self._ambient.now())
+
+    async def session_resume(self, session_id: str) -> Answer:
+        return await self._pause(session_id, None)
+
+    async def _pause(self, session_id: str, at: int | None) -> Answer:
+        grant = await self._grant(session_id)
+        await self._grants.pause(grant.grant_id, at)
+        logger.info("session_resumed" if at is None else "session_paused", extra=log.fields(grant_id=grant.grant_id))
+        return {"session_id": session_id, "paused_at": iso(at)}
+
+    async def session_expire(self, session_id: str, after: str) -> Answer:
+        """A connection ends at that time, used or not; the client has to be approved again then."""
+        ends_at = self._end_of(after)
+        await self._grants.set_end(ends_at, grant_id=(await self._grant(session_id)).grant_id)
+        return {"session_id": session_id, "ends_at": iso(ends_at)}
+
+    def _end_of(self, after: str) -> int | None:
+        return None if after == "never" else self._ambient.now() + seconds(after)
+
+    async def _grant(self, session_id: str) -> Grant:
+        """The grant of a client's session, or of that id. Raises OperationError."""
+        live = self._sessions.find(session_id, self._ambient.instant())
+        if live is not None and live.grant is None:
+            raise OperationError("this is a browser's session: it can only be ended")
+        grant = live.grant if live is not None else await self._grants.find(session_id)
+        if grant is None or grant.ended_at is not None:
+            raise OperationError(f"there is no live session {session_id}; see: session list")
+        return grant
+
+    async def session_end(
+        self,
+        session_id: str | None = None,
+        user: str | None = None,
+        client_id: str | None = None,
+        everything: bool = False,
+    ) -> Answer:
+        """End sessions. A client's access ends with it: it has to be approved again."""
+        if [session_id, user, client_id, everything or None].count(None) != 3:
+            raise OperationError("name one session, or use one of --user, --client and --all")
+        now = self._ambient.now()
+        user_id = (await find_user(self._users, user)).user_id if user else None
+        ending = [
+            one
+            for one in self._sessions.list_live(now, user_id)
+            if (session_id is None or one.record.session_id == session_id)
+            and (client_id is None or (one.grant is not None and one.grant.client_id == client_id))
+        ]
+        if session_id is not None and not ending:
+            ended = await self._grants.end(now, "ended_by_owner", grant_id=session_id)
+            if not ended:
+                raise OperationError(f"there is no live session {session_id}; see: session list")
+            return {"ended": ended}
+        for one in ending:
+            if one.grant is not None:
+                await self._grants.end(now, "ended_by_owner", grant_id=one.grant.grant_id)
+        await self._sessions.close([one.record.session_id for one in ending if one.grant is None])
+        # Those without a live session could come back with their refresh token.
+        users = [one.user.user_id for one in await self._users.list_all()] if everything else [user_id]
+        for one_user in users:
+            if one_user is not None or client_id is not None:
+                await self._grants.end(now, "ended_by_owner", user_id=one_user, client_id=client_id)
+        logger.info("sessions_ended", extra=log.fields(count=len(ending)))
+        return {"ended": len(ending)}
+
+
+def _client(client: Client, approval: ClientApproval | None, sessions: int) -> Answer:
+    metadata = client.metadata
+    profile = client_profiles.of(client.client_id, metadata.redirect_uris)
+    guessed = client_profiles.guess(metadata.software_id, "")
+    state = "paused" if client.paused_at is not None else ""
+    if approval is not None:
+        state = approval.decision or "waiting"
+    return {
+        "client_id": client.client_id,
+        "name": display_name(client),
+        "profile": profile.profile_id if profile else None,
+        "looks_like": guessed.profile_id if guessed else None,
+        "state": state or "ok",
+        "kind": "public" if "none" in metadata.auth_methods else "confidential",
+        "registered": "by the owner"
+        if client.preregistered
+        else "by its document"
+        if client_id_url.is_url(client.client_id)
+        else "by itself",
+        "redirect_uris": list(metadata.redirect_uris),
+        "access_token_ttl": client.access_token_ttl,
+        "sessions": sessions,
+        "created_at": iso(client.created_at),
+        "used_at": iso(client.used_at),
+    }
+
+
+def _not_connected(approval: ClientApproval) -> Answer:
+    profile = client_profiles.of(approval.client_id, ())
+    return {
+        "client_id": approval.client_id,
+        "name": visible(approval.client_name) or approval.client_id,
+        "profile": profile.profile_id if profile else None,
+        "looks_like": None,
+        "state": approval.decision or "waiting",
+        "kind": None,
+        "registered": None,
+        "redirect_uris": [],
+        "access_token_ttl": None,
+        "sessions": 0,
+        "created_at": iso(approval.asked_at),
+        "used_at": None,
+    }
+
+
+def _publishes(client_id: str) -> bool:
+    return client_id_url.is_url(client_id) and client_id_url.problem(client_id) is None
+
+
+def _label(name: str) -> str:
+    if not name.strip() or not name.isprintable() or len(name) > LONGEST_LABEL:
+        raise OperationError(f"a name has 1 to {LONGEST_LABEL} printable characters")
+    return name.strip()
+
+
+def _no_client(client_id: str) -> OperationError:
+    return OperationError(f"there is no client {client_id}; see: client list")
