@@ -1,6 +1,7 @@
 """What an operator can do about clients, and about who is connected and signed in."""
 
 import logging
+import shlex
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -199,8 +200,7 @@ class ClientOperations:
         """The same, in words for the owner's pages."""
         waiting = await self.waiting()
         lines = [
-            f"{one['name']} ({one['hosts']}) waits for your yes, for {one['asked_by'] or 'somebody'}: "
-            f"python server.py client approve {one['client_id']}, or client refuse"
+            f"{told(one)} To let it in: python server.py client approve {shlex.quote(one['client_id'])}"
             for one in waiting[:MOST_BANNERS]
         ]
         if len(waiting) > MOST_BANNERS:
@@ -319,6 +319,15 @@ class ClientOperations:
                 await self._grants.end(now, "ended_by_owner", user_id=one_user, client_id=client_id)
         logger.info("sessions_ended", extra=log.fields(count=len(ending)))
         return {"ended": len(ending)}
+
+
+def told(waiting: Answer) -> str:
+    """What a client that waits says of itself comes last: a stranger wrote it."""
+    hosts = f", and its answers go to {waiting['hosts']}" if waiting["hosts"] else ""
+    return (
+        f"{waiting['asked_by'] or 'Somebody'} wants to connect a program that you have not let in yet. "
+        f"It calls itself \u201c{waiting['name']}\u201d{hosts}."
+    )
 
 
 def _client(client: Client, approval: ClientApproval | None, sessions: int) -> Answer:

@@ -11,6 +11,7 @@ from .errors import OperationError
 from .identity import password as password_rules
 from .identity.password import Passwords
 from .models.records import Role, Story, User
+from .oauth import client_profiles
 from .oauth.admission import Admission
 from .oauth.endings import judge
 from .oauth.setup import name_problem
@@ -204,7 +205,7 @@ class Operations:
             "id": story.story_id,
             "began_at": iso(story.began_at),
             "last_at": iso(story.last_at),
-            "client": story.client_name or story.client_id,
+            "client": story.client_name or story.client_id or _perhaps(story.user_agent),
             "client_id": story.client_id,
             "addresses": list(story.addresses),
             "user_agent": story.user_agent,
@@ -213,3 +214,9 @@ class Operations:
             "cause": verdict.cause,
             "fix": verdict.fix,
         }
+
+
+def _perhaps(user_agent: str) -> str | None:
+    """Who asks, going by what anybody can write there."""
+    profile = client_profiles.guess(None, user_agent)
+    return f"{profile.name}, it says" if profile else None

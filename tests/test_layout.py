@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "web": "ambient errors gateway log models oauth operations",
     "app": "ambient client_operations errors fetch gateway host identity log models oauth operations settings"
     " store web",
-    "cli": "ambient app control errors host log oauth operations replay settings",
+    "cli": "ambient app client_operations control errors host log oauth operations replay settings",
     "__main__": "cli",
 }
 

@@ -1,7 +1,10 @@
 """Answers of operations, for a person at a terminal."""
 
+import shlex
 from collections.abc import Iterable, Sequence
 from typing import Any
+
+from ..client_operations import told
 
 COLUMNS = {
     "user list": ("name", "role", "signs_in_with", "sessions", "created_at"),
@@ -102,10 +105,9 @@ def status(answer: dict[str, Any], running: bool) -> Iterable[str]:
     if answer["configurationProblem"]:
         yield f"! What mcp.json says now is not taken: {clean(answer['configurationProblem'])}"
     for one in answer["waiting"]:
-        where = f" ({one['hosts']})" if one["hosts"] else ""
-        yield clean(
-            f"! {one['name']}{where} waits for your yes, for {one['asked_by'] or 'somebody'} since {one['asked_at']}: "
-            f"client approve {one['client_id']}, or client refuse {one['client_id']}"
-        )
+        client_id = clean(shlex.quote(one["client_id"]))
+        yield clean(f"! {one['asked_at']}  {told(one)}")
+        yield f"  To let it in: client approve {client_id}"
+        yield f"  To keep it out: client refuse {client_id}"
     for notice in answer["notices"]:
         yield f"! {clean(notice)}"

@@ -1,6 +1,7 @@
 """Which clients get as far as the consent page: everyone, those that are known, or those that the owner approved."""
 
 import logging
+import shlex
 from collections.abc import Iterable
 from typing import Literal
 
@@ -50,7 +51,7 @@ class Pairing:
                 403,
                 "This server takes known programs only",
                 "This one is not among them. If you are the owner, and want to let it in: "
-                f"python server.py client approve {client.client_id}",
+                f"python server.py client approve {shlex.quote(client.client_id)}",
                 "access_denied",
             )
 

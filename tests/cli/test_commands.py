@@ -222,7 +222,13 @@ async def test_pausing_renaming_and_ending_take_effect_at_once(
 
 
 def test_a_client_that_waits_is_named_with_what_to_do() -> None:
-    waiting = {"client_id": "c1", "name": "App", "hosts": "a.example", "asked_by": "bob", "asked_at": "2026-01-01"}
+    waiting = {
+        "client_id": "https://a.example/$(id)",
+        "name": "App",
+        "hosts": "a.example",
+        "asked_by": "bob",
+        "asked_at": "2026-01-01",
+    }
     answer = {
         "version": "1",
         "mcpUrl": "",
@@ -237,9 +243,12 @@ def test_a_client_that_waits_is_named_with_what_to_do() -> None:
         "waiting": [waiting],
         "notices": [],
     }
-    assert list(show.status(answer, True))[-1] == (
-        "! App (a.example) waits for your yes, for bob since 2026-01-01: client approve c1, or client refuse c1"
-    )
+    assert list(show.status(answer, True))[-3:] == [
+        "! 2026-01-01  bob wants to connect a program that you have not let in yet. "
+        "It calls itself \u201cApp\u201d, and its answers go to a.example.",
+        "  To let it in: client approve 'https://a.example/$(id)'",
+        "  To keep it out: client refuse 'https://a.example/$(id)'",
+    ]
 
 
 async def test_what_takes_access_away_takes_effect_at_once(tmp_path: Path, command: Run, add_owner: AddOwner) -> None:

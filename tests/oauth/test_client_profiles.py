@@ -1,5 +1,6 @@
 """The table of clients: who is certain, who only says so, and who says what is not so."""
 
+import tomllib
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -113,6 +114,23 @@ def test_every_client_has_a_logo_that_brings_nothing_in(profile):
 async def asked(client, browser, **metadata) -> Page:
     assert (await client.register(**metadata)).status == 201
     return await client.consent_page(browser, "ada", PASSWORD)
+
+
+# What each client is played with, beside what is certain of it. The SDKs are nobody's client.
+PLAYED = {
+    (path.stem, run["redirect_uri"]): run
+    for path in sorted((Path(__file__).parents[1] / "clients").glob("*.toml"))
+    for run in tomllib.loads(path.read_text())["runs"]
+}
+OWN_ADDRESS = "https://chat.example.com/"
+
+
+@pytest.mark.parametrize(("name", "redirect_uri"), PLAYED, ids=" ".join)
+def test_every_client_that_is_played_is_known(name, redirect_uri):
+    """Unless it runs at an address of somebody's own, which nothing tells from a stranger's."""
+    loopback = redirect_uri.startswith("http:")
+    known = client_profiles.fits("", redirect_uri.replace("{callback_id}", "abcdefghijkl"), loopback=loopback)
+    assert known != redirect_uri.startswith(OWN_ADDRESS)
 
 
 def logo_of(page: Page) -> str:

@@ -198,6 +198,13 @@ async def test_a_client_that_waits_is_not_pushed_out_by_new_registrations(client
     assert await services.clients.find(client.client_id) is not None
 
 
+async def test_what_is_to_be_copied_does_nothing_else_in_a_shell(elsewhere, browser, member, services, ambient):
+    client_id = "https://stranger.example/$(id>x);a"
+    await services.client_approvals.ask(client_id, "x", "", "user-bob", ambient.now(), pairing.MOST_WAITING)
+    page = await browser.sign_in(await browser.get("/auth/oauth/signin"), "ada", PASSWORD)
+    assert f"client approve '{client_id}'" in page.text
+
+
 async def test_strangers_store_nothing(client, browser, owner, rows):
     await client.register()
     await browser.get(client.authorization_url())
