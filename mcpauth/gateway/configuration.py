@@ -232,6 +232,9 @@ def _server(text: str, key: str, about: Any, notes: list[str]) -> Server:
     notes += _unknown(about, model.model_fields, where)
     if isinstance(about.get("tools"), dict):
         notes += _unknown(about["tools"], ToolFilter.model_fields, f"{where}.tools")
+    if not isinstance(server, StdioServer):
+        set_anyway = [key for key in ("share", "idle_stop") if getattr(server, key) is not None]
+        notes += [f"{where}.{key}: only of servers with a command, ignored" for key in set_anyway]
     return server
 
 

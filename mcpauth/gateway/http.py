@@ -52,6 +52,8 @@ class HttpBackend:
         self._started = True
 
     async def open(self, listener: Callable[[Frame], None], user: str | None = None) -> HttpSession:
+        if self._retired:
+            raise BackendUnavailable(RETIRED)
         if user is not None:
             self._look_again()
         session: HttpSession

@@ -56,6 +56,11 @@ def test_how_children_are_shared_and_when_they_end_is_the_owners_choice(write):
     assert not given.notes
 
 
+def test_where_nothing_is_shared_that_is_said(write):
+    given = configuration.read(write({"far": {"url": "https://example.com/mcp", "share": "all", "idle_stop": 60}}))
+    assert [note.split(": ")[1] for note in given.notes] == ["mcpServers.far.share", "mcpServers.far.idle_stop"]
+
+
 def test_what_is_switched_off_is_not_there(write):
     assert list(
         configuration.read(write({"on": {"command": "x"}, "off": {"command": "x", "enabled": False}})).servers
