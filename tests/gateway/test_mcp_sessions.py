@@ -130,20 +130,6 @@ async def test_what_is_no_message_or_has_no_session_is_refused(gateway, body, ki
     assert reply["error"]["code"] == kind.code
 
 
-@pytest.mark.parametrize(
-    ("message", "protocol_version"),
-    [
-        ({"method": "tools/list"}, "2026-07-28"),
-        ({"method": "server/discover"}, None),
-        ({"method": "tools/list", "params": {"_meta": {"io.modelcontextprotocol/protocolVersion": "x"}}}, None),
-    ],
-)
-async def test_a_modern_request_is_told_to_begin_with_initialize(gateway, message, protocol_version):
-    answer = await Client(gateway).post({"jsonrpc": "2.0", "id": 1, **message}, protocol_version)
-    assert isinstance(answer.error, InvalidMessage)
-    assert b"initialize" in answer.reply
-
-
 async def test_an_unknown_server_is_not_there(gateway):
     assert isinstance((await Client(gateway, "nothing").send("ping")).error, UnknownBackend)
 
