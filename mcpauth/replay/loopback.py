@@ -76,5 +76,8 @@ def at_home(client: Client, loopback: Loopback) -> tuple[Run, str]:
     if own is not None:
         return run.model_copy(update=changes), ""
     registers = f", and it registers, because its document {run.client_id} does not name this computer"
-    note = f"Its code comes to this computer instead of {run.redirect_uri}{registers if run.client_id else ''}."
+    note = (
+        f"Its code comes to this computer instead of {run.redirect_uri}{registers if run.client_id else ''}. "
+        f"The page where you allow it may say that this is not {client.title} itself, and is right."
+    )
     return run.model_copy(update={**changes, "redirect_uris": (), "client_id": ""}), note
