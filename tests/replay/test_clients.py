@@ -48,3 +48,11 @@ async def test_a_client_of_both_eras_is_served_in_either(
     attempt, outcomes = await server.replay(client, run, path)
     check(client, run, outcomes)
     assert bool(attempt.session_id) == (era == "legacy")
+
+
+@pytest.mark.parametrize("revision", ["2024-11-05", "2025-03-26", "2025-06-18", "2025-11-25"])
+async def test_a_client_gets_the_older_revision_that_it_asks_for(server: Server, revision: str) -> None:
+    client = CLIENTS["vscode"].model_copy(update={"revision": revision})
+    attempt, outcomes = await server.replay(client, client.runs[0])
+    check(client, client.runs[0], outcomes)
+    assert attempt.revision == revision
