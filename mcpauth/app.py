@@ -20,6 +20,7 @@ from .fetch.fetcher import Fetcher, Resolve
 from .gateway import build as gateway_build
 from .gateway.configuration_file import ConfigurationFile
 from .gateway.gateway import Gateway
+from .gateway.sse_connections import SseConnections
 from .identity.github import GitHub
 from .identity.password import Passwords
 from .identity.provider import Provider
@@ -70,7 +71,7 @@ from .web.base import NotFoundHandler
 from .web.consent import ConsentHandler
 from .web.gate import Gate
 from .web.information import HealthHandler, HomeHandler, MeHandler, ProvidersHandler, UserInfoHandler
-from .web.limits import LimitedApplication
+from .web.limits import UNLIMITED, WITH_MESSAGES, LimitedApplication
 from .web.mcp import JSON_WITHIN, McpHandler
 from .web.metadata import JWKSHandler, NoDocumentHandler, ResourceMetadataHandler, ServerMetadataHandler
 from .web.overdue import Overdue
@@ -79,6 +80,7 @@ from .web.server import LimitedServer
 from .web.setup import SetupHandler
 from .web.sign_in import CallbackHandler, SignInHandler, SignOutHandler
 from .web.site import Site, networks
+from .web.sse import MessagesHandler, SseHandler
 from .web.static import AssetHandler
 from .web.token import IntrospectionHandler, RevocationHandler, TokenHandler
 
@@ -117,6 +119,7 @@ class Services(NamedTuple):
     setup: Setup
     profiles: Profiles
     gateway: Gateway
+    sse_connections: SseConnections
     configuration_file: ConfigurationFile
     trace: Trace
     operations: Operations
@@ -298,6 +301,7 @@ async def build_services(
         setup=setup,
         profiles=Profiles(users),
         gateway=gateway,
+        sse_connections=SseConnections(gateway, ambient),
         configuration_file=configuration_file,
         trace=trace,
         operations=Operations(
@@ -385,6 +389,7 @@ def make_app(services: Services) -> LimitedApplication:
         "known_browsers": s.known_browsers,
     }
     mcp = {"gateway": s.gateway, "gate": gate, "slow": Overdue(JSON_WITHIN)}
+    older = {"gateway": s.gateway, "gate": gate, "connections": s.sse_connections}
     documents, registration = {"resources": s.resources}, {"registration": s.registration}
     authorize = {**steps, "authorization": s.authorization}
     well_known = "/.well-known"
@@ -394,6 +399,7 @@ def make_app(services: Services) -> LimitedApplication:
         # MCP. Routes are tried in this order, and most requests come here.
         ("/mcp/?", McpHandler, mcp),
         ("/mcp/(?P<backend>[a-z0-9-]{1,24})/?", McpHandler, mcp),
+        *((("/sse", SseHandler, older), ("/messages", MessagesHandler, older)) if settings.legacy_sse else ()),
         # Who we are.
         (f"{well_known}/oauth-authorization-server", ServerMetadataHandler, {**documents, "issuer": root}),
         (f"{well_known}/oauth-authorization-server/mcp", ServerMetadataHandler, {**documents, "issuer": seed}),
@@ -447,6 +453,7 @@ def make_app(services: Services) -> LimitedApplication:
         static_path=static_dir(),
         static_handler_class=AssetHandler,
         log_function=log_request,
+        unlimited=WITH_MESSAGES if settings.legacy_sse else UNLIMITED,
         xsrf_cookies=True,
         xsrf_cookie_name="__Host-mcpauth_xsrf" if settings.cookies_are_secure else "mcpauth_xsrf",
         xsrf_cookie_kwargs={

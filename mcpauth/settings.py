@@ -19,7 +19,6 @@ NOT_BUILT_YET = {
     "GITHUB_ALLOWED_ORGS",
     "GOOGLE_CLIENT_ID",
     "GOOGLE_CLIENT_SECRET",
-    "LEGACY_SSE",
     "METRICS_PORT",
     "OIDC_CLIENT_ID",
     "OIDC_CLIENT_SECRET",
@@ -152,6 +151,7 @@ class Settings(BaseModel):
     registration: Literal["open", "known", "approve"] = Field(
         "open", description="Which clients may be connected: all, known ones, or those that you approved."
     )
+    legacy_sse: bool = Field(False, description="Serve /sse and /messages, for clients of MCP 2024-11-05.")
     log_format: Literal["console", "json"] | None = Field(None, description="console on a terminal, else json.")
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="How much to log.")
 
@@ -313,7 +313,8 @@ def _check_together(settings: Settings, environ: Mapping[str, str]) -> None:
         refuse("secure_cookies", "secure cookies need an https public URL")
     if not settings.cookies_are_secure and settings.origin.startswith("https:"):
         refuse("secure_cookies", "cookies must be secure when the public URL is https")
-    reserved = {"/", "/authorize", "/token", "/register", "/revoke", "/introspect", "/jwks", "/setup", "/mcp"}
+    reserved = {"/", "/authorize", "/token", "/register", "/revoke", "/introspect", "/jwks", "/setup"}
+    reserved |= {"/mcp", "/sse", "/messages"}
     for path in settings.callback_paths:
         if path.rstrip("/") in reserved or path.startswith(("/mcp/", "/.well-known/", "/admin", "/static/")):
             refuse("redirect_uri", "its path is one that the server needs for something else")

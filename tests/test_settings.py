@@ -63,6 +63,7 @@ def test_without_any_variable_there_are_the_defaults_of_the_manual() -> None:
         "cimd_loopback": False,
         "allowed_origins": (),
         "registration": "open",
+        "legacy_sse": False,
         "log_format": None,
         "log_level": "info",
     }

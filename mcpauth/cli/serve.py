@@ -102,6 +102,7 @@ async def _run(services: Services, data_dir: Path) -> None:
     deadline = loop.time() + FOR_ALL
     server.stop()
     services.gateway.hang_up()
+    services.sse_connections.hang_up()
     for task in (house, bodies, trace, tools):
         task.cancel()
     await services.configuration_file.close()

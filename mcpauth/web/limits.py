@@ -16,6 +16,7 @@ BODY_TTL, LOOKING = 120.0, 30.0
 
 # The endpoints that count for themselves; everything else beneath /mcp is as small as the rest.
 UNLIMITED = re.compile(r"/mcp(/[a-z0-9-]{1,24})?/?(\?.*)?")
+WITH_MESSAGES = re.compile(rf"{UNLIMITED.pattern}|/messages(\?.*)?")  # where HTTP+SSE is switched on
 
 REFUSAL = b'{"error":"invalid_request","error_description":"the body is too large"}'
 
@@ -28,6 +29,7 @@ class LimitedApplication(web.Application):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self._unlimited: re.Pattern[str] = self.settings.get("unlimited", UNLIMITED)
         self.running: set[web.RequestHandler] = set()
         self.receiving: dict[_Limit, float] = {}  # since when, the oldest first
         self._idle = asyncio.Event()
@@ -62,14 +64,18 @@ class LimitedApplication(web.Application):
             limit.close()
 
     def start_request(self, server_conn: object, request_conn: httputil.HTTPConnection) -> httputil.HTTPMessageDelegate:
-        return _Limit(super().start_request(server_conn, request_conn), request_conn, self.receiving)
+        return _Limit(super().start_request(server_conn, request_conn), request_conn, self.receiving, self._unlimited)
 
 
 class _Limit(httputil.HTTPMessageDelegate):
     def __init__(
-        self, delegate: httputil.HTTPMessageDelegate, connection: Any, receiving: dict["_Limit", float]
+        self,
+        delegate: httputil.HTTPMessageDelegate,
+        connection: Any,
+        receiving: dict["_Limit", float],
+        unlimited: re.Pattern[str],
     ) -> None:
-        self._delegate, self._connection, self._receiving = delegate, connection, receiving
+        self._delegate, self._connection, self._receiving, self._unlimited = delegate, connection, receiving, unlimited
         self._limited, self._size, self._refused = True, 0, False
 
     def headers_received(
@@ -77,7 +83,7 @@ class _Limit(httputil.HTTPMessageDelegate):
     ) -> Any:
         self._receiving[self] = asyncio.get_running_loop().time()
         path = start_line.path if isinstance(start_line, httputil.RequestStartLine) else ""
-        self._limited = UNLIMITED.fullmatch(path) is None
+        self._limited = self._unlimited.fullmatch(path) is None
         if self._limited:
             self._connection.set_max_body_size(LARGEST_DRAINED)
             length = headers.get("Content-Length", "0")

@@ -1,37 +1,30 @@
 """/mcp and /mcp/{backend}: the streamable HTTP transport."""
 
-import asyncio
 from typing import Any
-
-from tornado.iostream import StreamClosedError
 
 from ..errors import GatewayError, InvalidMessage
 from ..gateway.answer import Answer, Messages
 from ..gateway.batch import Resumable
 from ..gateway.eras import is_modern_version
-from ..gateway.event_log import RETRY, Event, EventStream, Resumed
+from ..gateway.event_log import Event, EventStream, Resumed
 from ..gateway.gateway import Gateway
 from ..gateway.mailbox import Listener
 from ..gateway.modern.replies import ModernReplies
 from ..gateway.modern.subscription import Subscription
+from .event_stream import EVENT_STREAM, EventStreamHandler
 from .gate import Gate
-from .guarded import STATUS, STATUS_OF_CODE, GuardedHandler
+from .guarded import STATUS, STATUS_OF_CODE
 from .overdue import Overdue
 
 # An answer that takes longer is sent as a stream, which can be kept alive.
 JSON_WITHIN = 5.0
-KEEP_ALIVE = 15.0
-
-EVENT_STREAM = "text/event-stream"
 
 
-class McpHandler(GuardedHandler):
+class McpHandler(EventStreamHandler):
     def initialize(self, gateway: Gateway, gate: Gate, slow: Overdue) -> None:  # type: ignore[override]
         """``slow`` are the requests whose answer has not come within ``JSON_WITHIN``."""
         super().initialize(gateway, gate)
         self._slow = slow
-        self._gone = self._streaming = self._flushing = False
-        self._timer: asyncio.TimerHandle | None = None
         self._replies: Messages | None = None
         self._listener: Listener | Resumed | None = None
         self._stream: EventStream | None = None
@@ -120,8 +113,6 @@ class McpHandler(GuardedHandler):
     def on_connection_close(self) -> None:
         """A modern request is cancelled by that; a legacy one goes on."""
         super().on_connection_close()
-        self._gone = True
-        self._stop_timer()
         if self._replies is not None:
             self._replies.leave()
         if self._listener is not None:
@@ -191,48 +182,14 @@ class McpHandler(GuardedHandler):
         connection: Any = self.request.connection
         connection.stream.close()
 
-    # Streams.
-
-    async def _write_event(self, event: Event) -> None:
-        """The next one waits until this one is on its way."""
-        if self._gone:
-            return
-        if event.event_id is not None:
-            self.write(f"id: {event.event_id}\n")
-        self.write(b"event: message\ndata: ")
-        self.write(event.message)
-        self.write(b"\n\n")
-        self._flushing = True
-        try:
-            await self.flush()
-        except StreamClosedError:
-            self._gone = True
-        finally:
-            self._flushing = False
-
     def _keep_alive(self) -> None:
-        """A comment now and then: proxies cut what is silent."""
-        self._timer = asyncio.get_running_loop().call_later(KEEP_ALIVE, self._keep_alive)
-        # While a flush is waited for, another one would take its place and it would never end.
-        if not self._flushing and not self._gone:
+        if not self._flushing:
             self._begin_answer()
-            self.write(b": keep-alive\n\n")
-            self.flush()
-
-    def _begin_stream(self, primer: str | None) -> None:
-        """The event ``primer`` has no message: it only lets the client come back from the beginning on."""
-        self._streaming = True
-        self.set_header("Content-Type", EVENT_STREAM)
-        self.set_header("Cache-Control", "no-cache, no-transform")
-        self.set_header("X-Accel-Buffering", "no")
-        if primer is not None:
-            self.write(f"id: {primer}\nretry: {RETRY}\ndata: \n\n")
+        super()._keep_alive()
 
     def _stop_timer(self) -> None:
         self._slow.drop(self._keep_alive)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        super()._stop_timer()
 
 
 def _status(answer: Answer | Messages) -> int:

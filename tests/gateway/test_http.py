@@ -9,7 +9,7 @@ from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
 from mcpauth.errors import InsufficientScope, InvalidToken
-from mcpauth.web import mcp
+from mcpauth.web import event_stream, mcp
 from mcpauth.web.limits import LimitedApplication
 from mcpauth.web.mcp import JSON_WITHIN, McpHandler
 from mcpauth.web.overdue import Overdue
@@ -155,7 +155,7 @@ async def test_a_client_that_takes_no_streams_gets_the_answer_alone(server):
 
 async def test_an_answer_that_takes_long_becomes_a_stream_that_is_kept_alive(server, monkeypatch):
     monkeypatch.setattr(mcp, "JSON_WITHIN", 0.05)
-    monkeypatch.setattr(mcp, "KEEP_ALIVE", 0.05)
+    monkeypatch.setattr(event_stream, "KEEP_ALIVE", 0.05)
     await server.begin("/mcp/fake")
     reader, writer = await server.stream("POST /mcp/fake HTTP/1.0", call("never"))
     assert b"text/event-stream" in await reader.readuntil(b"\r\n\r\n")
@@ -168,7 +168,7 @@ async def test_an_answer_that_takes_long_becomes_a_stream_that_is_kept_alive(ser
 
 
 async def test_what_the_server_says_by_itself_comes_over_get(server, monkeypatch):
-    monkeypatch.setattr(mcp, "KEEP_ALIVE", 0.05)
+    monkeypatch.setattr(event_stream, "KEEP_ALIVE", 0.05)
     await server.begin("/mcp/fake")
     reader, writer = await server.stream("GET /mcp/fake HTTP/1.1")
     assert b"text/event-stream" in await reader.readuntil(b"\r\n\r\n")

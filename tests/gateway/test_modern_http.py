@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from mcpauth.web import mcp
+from mcpauth.web import event_stream, mcp
 from tests.fakes.mcp_client import INITIALIZE, ModernClient, modern_headers
 from tests.gateway.test_http import Server, call, events
 
@@ -140,7 +140,7 @@ async def test_a_subscription_without_a_stream_is_refused_at_once(server):
 
 async def test_a_subscription_is_a_stream_that_is_kept_alive(server, monkeypatch, tmp_path):
     monkeypatch.setattr(mcp, "JSON_WITHIN", 0.05)
-    monkeypatch.setattr(mcp, "KEEP_ALIVE", 0.05)
+    monkeypatch.setattr(event_stream, "KEEP_ALIVE", 0.05)
     reader, writer = await server.begin_reading("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
     head = await reader.readuntil(b"\r\n\r\n")
     assert b"text/event-stream" in head

@@ -7,7 +7,7 @@ import pytest
 
 from mcpauth.gateway import event_log
 from mcpauth.gateway.event_log import EventLog
-from mcpauth.web import mcp
+from mcpauth.web import event_stream
 from tests.gateway.test_http import Server, call
 
 PATH = "/mcp/fake"
@@ -16,7 +16,7 @@ POST, GET = f"POST {PATH} HTTP/1.1", f"GET {PATH} HTTP/1.1"
 
 @pytest.fixture
 def server(io_loop, serve, child, monkeypatch):
-    monkeypatch.setattr(mcp, "KEEP_ALIVE", 0.05)
+    monkeypatch.setattr(event_stream, "KEEP_ALIVE", 0.05)
     gateway = io_loop.run_sync(lambda: serve(child("fake", "echo", grace=0.2)))
 
     async def start():
