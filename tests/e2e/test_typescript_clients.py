@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +10,9 @@ import pytest
 from tests.e2e.chromium import need
 from tests.e2e.person import allow
 from tests.live import LiveServer, free_port, run
+from tests.node import MODULES, node
 
 DRIVER = Path(__file__).parents[1] / "npm/clients/client.mjs"
-MODULES = DRIVER.parents[1] / "node_modules"
 
 pytestmark = pytest.mark.gen_test(timeout=120)
 
@@ -24,10 +23,9 @@ async def test_a_typescript_client_connects_and_refreshes(
     real_server: LiveServer, sdk: str, mode: str, backend: str
 ) -> None:
     need("the TypeScript SDKs (npm ci --prefix tests/npm)", (MODULES / "@modelcontextprotocol/client").exists())
-    node = shutil.which("node")
-    assert node is not None
+    need("Node", bool(node()))
     process = await asyncio.create_subprocess_exec(
-        *(node, str(DRIVER), sdk, mode),
+        *(node(), str(DRIVER), sdk, mode),
         *(f"{real_server.origin}/mcp/{backend}", f"http://127.0.0.1:{free_port()}/callback"),
         stdout=asyncio.subprocess.PIPE,
     )
