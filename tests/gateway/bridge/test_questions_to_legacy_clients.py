@@ -103,6 +103,22 @@ async def test_what_the_client_does_not_offer_it_is_not_asked(to_modern, questio
     assert questions == []
 
 
+VISIT = {"method": "elicitation/create", "params": {"mode": "url", "message": "sign in", "url": "https://example.com"}}
+
+
+async def test_an_address_to_visit(client):
+    response, (asked,) = await answered(client, "tools/call", asking(VISIT))
+    assert asked["params"] == VISIT["params"]
+    assert text(response) == {"q0": ANSWERS["elicitation/create"]}
+
+
+async def test_an_address_is_not_for_clients_that_know_forms_alone(to_modern):
+    client = await (await to_modern())(elicitation={})
+    response, questions = await answered(client, "tools/call", asking(VISIT))
+    assert "does not offer" in response["error"]["message"]
+    assert questions == []
+
+
 async def test_a_cancellation_ends_the_wait_for_the_client(client):
     answer = await client.send("tools/call", asking(ROOTS), "mine")
     asked = json.loads(await anext(answer.replies))
