@@ -45,7 +45,9 @@ class LegacyCall:
     ``tell`` takes answers and cancellations to the server."""
 
     def __init__(self, caller: Caller, frame: Frame, suspended: Callable[["LegacyCall"], str]) -> None:
-        self.caller, self.frame = caller, frame
+        self.caller = caller
+        self.frame: Frame | None = frame  # until the server has it for good
+        self.bound_to = b""  # what its requestState is bound to
         self.method = frames.text(frame["method"]) or ""
         self.number = 0  # its id at the server, once it was sent
         self.answered = False  # by the server, with whatever

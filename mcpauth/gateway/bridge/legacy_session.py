@@ -88,14 +88,14 @@ class LegacySession:
 
     async def serve(self, call: LegacyCall) -> None:
         """Until the server has ended it. Raises SessionLost when it was not run."""
-        if call.failed:
+        if call.failed or call.frame is None:
             return
         self._calls[call] = None
         try:
-            await self._set_level(call.level)
-            self._last += 1
-            call.number, call.server, call.tell = self._last, self._greeting.get("serverInfo"), self._tell
             try:
+                await self._set_level(call.level)
+                self._last += 1
+                call.number, call.server, call.tell = self._last, self._greeting.get("serverInfo"), self._tell
                 answers = self._connection.request(modernized.request(call.number, call.frame))
             except BackendUnavailable as error:
                 raise SessionLost(error.message) from None
@@ -105,27 +105,31 @@ class LegacySession:
             if not call.answered:
                 call.fail(BackendUnavailable(f"the server {self._name} gave no answer"))
         except SessionLost as error:
+            lost = self._lost(error)
+            if call.frame is None:
+                raise BackendUnavailable(error.message) from None
             call.number = 0
-            raise self._lost(error) from None
+            raise lost from None
         finally:
             del self._calls[call]
 
     async def follow(self, subscription: Subscription) -> None:
         """Raises SessionLost."""
+        capabilities = frames.members(self._greeting.get("capabilities"))
+        can_follow = bytes(frames.members(capabilities.get("resources")).get("subscribe", b"")) == b"true"
         self._subscriptions.add(subscription)
-        subscription.ended = lambda: self._forget(subscription)
         try:
-            capabilities = frames.members(self._greeting.get("capabilities"))
-            if bytes(frames.members(capabilities.get("resources")).get("subscribe", b"")) == b"true":
-                for uri in subscription.uris:
-                    if await self._subscribe(uri):
-                        subscription.followed.append(uri)
-                    if subscription.over:
-                        break
-            subscription.acknowledge(capabilities)
+            for uri in subscription.uris if can_follow else []:
+                if not subscription.over and await self._subscribe(uri):
+                    subscription.followed.append(uri)
         except BackendUnavailable as error:
-            self._forget(subscription)
+            self._subscriptions.discard(subscription)
+            subscription.followed.clear()
             raise self._lost(error) from None
+        subscription.ended = lambda: self._forget(subscription)
+        if subscription.over:
+            subscription.ended()
+        subscription.acknowledge(capabilities)
 
     def look_after(self) -> None:
         """While somebody listens, the server is kept, and that it has ended is noticed."""

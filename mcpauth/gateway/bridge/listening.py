@@ -24,8 +24,6 @@ BACK_OFF = (1.0, 2.0, 5.0, 15.0, 60.0)
 # For the acknowledgement.
 PATIENCE = 20.0
 
-ENDED = RequestCancelled("nobody listens any more")
-
 
 class Listening:
     """To the changes of ``lists``, and of the resources that are followed. ``hear`` gets them as legacy clients do."""
@@ -88,12 +86,18 @@ class Listening:
         self._task = task
 
     async def _listen(self, honoured: asyncio.Future[Frame]) -> None:
-        """Again and again, for as long as somebody wants it. ``honoured`` becomes what the server agrees to tell."""
+        """Again and again, for as long as somebody wants it. ``honoured`` becomes what the server agrees to tell.
+
+        One that refuses from the beginning is not asked again.
+        """
         failures = 0
         while True:
             try:
                 if await self._once(honoured):
                     failures, self._again = 0, True
+                elif not honoured.done():
+                    honoured.set_result({})
+                    return
             except GatewayError as error:
                 about = log.fields(backend=self._backend.name, reason=error.message)
                 logger.info("backend_not_listened_to", extra=about)
@@ -101,7 +105,7 @@ class Listening:
             failures += 1
 
     async def _once(self, honoured: asyncio.Future[Frame]) -> bool:
-        """Whether it was acknowledged, once it has ended."""
+        """Whether it was acknowledged, once it has ended. Raises BackendUnavailable."""
         wanted: dict[str, object] = dict.fromkeys(self._lists, True)
         if self.followed:
             wanted["resourceSubscriptions"] = list(self.followed)
@@ -122,7 +126,7 @@ class Listening:
                 elif method is not None:
                     self._hear(legacized.published(frame))
         finally:
-            session.cancel(answers, ENDED)
+            session.cancel(answers, RequestCancelled("nobody listens any more"))
         return began
 
     def _catch_up(self) -> None:

@@ -23,7 +23,7 @@ ROUNDS, QUESTIONS = 10, 16
 
 IDLE_STOP = 15 * 60
 
-CANCELLED = BackendUnavailable("the request was cancelled")
+OVER = "the MCP session has ended"
 
 
 class ToModern:
@@ -76,13 +76,13 @@ class ToModernSession:
         self._relays: set[_Relay] = set()
         self._asked: dict[int, asyncio.Future[Frame]] = {}
         self._last = 0
-        self._over: BackendUnavailable | None = None
+        self._over = False
 
     def request(self, frame: Frame) -> AsyncIterator[Frame]:
         if self._bridge.retired:
             raise BackendUnavailable(RETIRED)
-        if self._over is not None:
-            raise self._over
+        if self._over:
+            raise BackendUnavailable(OVER)
         self._used_at = self._ambient.now()
         if self._initialized and self._listening is not None:
             self._listening.start()
@@ -113,14 +113,14 @@ class ToModernSession:
                 wanted = frames.members(frame.get("params")).get("requestId")
                 for relay in list(self._relays):
                     if wanted is not None and relay.answers_to(wanted):
-                        relay.cancel(CANCELLED)
+                        relay.cancel(BackendUnavailable("the request was cancelled"))
 
     async def close(self) -> None:
-        self._over = BackendUnavailable("the MCP session has ended")
+        self._over = True
         if self._listening is not None:
             self._listening.stop()
         for relay in list(self._relays):
-            relay.cancel(self._over)
+            relay.cancel(BackendUnavailable(OVER))
         self._ended(self)
 
     def stop_idle(self) -> None:
@@ -254,6 +254,7 @@ class _Relay:
         for question in self._questions:
             if not question.done():
                 question.set_exception(error)
+                question.exception()  # Whether anybody waits for this one or not.
 
 
 def _answer(asked: Frame, answer: Frame) -> msgspec.Raw:

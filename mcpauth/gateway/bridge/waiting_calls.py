@@ -28,12 +28,15 @@ class WaitingCalls:
 
     def put(self, call: LegacyCall) -> str:
         """The `requestState` that the client has to bring back."""
+        if call.frame is not None:
+            # It may be large, and is not needed any more.
+            call.bound_to, call.frame = binding(call.caller, call.frame), None
         handle = self._ambient.identifier()
         self._waiting[handle] = _Waiting(call, self._ambient.now() + TTL)
         theirs = [key for key, one in self._waiting.items() if one.call.caller.grant_id == call.caller.grant_id]
         for key in theirs[:-PER_GRANT]:
             self._give_up(key, "too many calls wait for the client")
-        return self._states.seal(handle, binding(call.caller, call.frame))
+        return self._states.seal(handle, call.bound_to)
 
     def take(self, caller: Caller, frame: Frame, state: str | None) -> LegacyCall:
         """The one that goes on. Raises CallAgain."""

@@ -279,3 +279,11 @@ async def test_a_legacy_client_subscribes_and_is_told(begin, new):
     stream.close()
     client.gateway.end_session(client.who, backend="far", session_id=client.session_id)
     await new.of("subscriptions/listen")[-1].gone
+
+
+async def test_a_modern_server_that_tells_of_nothing_is_not_asked_again(begin, new):
+    client = await begin(new)
+    await until(lambda: new.of("subscriptions/listen"))
+    for _ in range(2):
+        assert "does not tell" in (await client.request("resources/subscribe", {"uri": "a:1"}))["error"]["message"]
+    assert len(new.of("subscriptions/listen")) == 3

@@ -132,6 +132,13 @@ async def test_log_messages_reach_the_request_that_asked_for_them(to_legacy):
     assert (await seen(client))["levels"] == ["info"]
 
 
+async def test_after_a_crash_a_request_with_log_messages_is_sent_in_another_session(to_legacy):
+    client = (await to_legacy())()
+    await client.call("crash")
+    told = await client.frames(await client.send("tools/call", {"name": "log"}, **{LOG_LEVEL: "error"}))
+    assert len(told) == 2
+
+
 async def test_log_messages_that_may_be_anothers_are_left_out(to_legacy):
     client = (await to_legacy())()
     going_on, _ = await client.begun("begin")
