@@ -7,7 +7,11 @@ import msgspec
 
 from .. import frames, tools
 from ..frames import Frame
+from ..listing import KINDS
 from ..tools import Tool
+
+# Methods whose results clients may keep for a while.
+CACHED = {"server/discover", "resources/read", *(kind.method for kind in KINDS)}
 
 COMPLETE: dict[str, Any] = {"resultType": "complete"}
 # Another principal may see other things, and what we keep may have changed.
@@ -20,6 +24,16 @@ def tool_error(to: msgspec.Raw, reason: str) -> Frame:
 
 def empty_list(to: msgspec.Raw, what: str) -> Frame:
     return frames.result(to, {**UNCACHED, what: []})
+
+
+def private(frame: Frame) -> Frame:
+    """A result that whoever asked may keep for themselves alone: others may be allowed other things here."""
+    if "result" not in frame or b"public" not in bytes(frame["result"]):
+        return frame
+    result = frames.members(frame["result"])
+    if frames.text(result.get("cacheScope")) != "public":
+        return frame
+    return {**frame, "result": frames.raw({**result, "cacheScope": frames.raw("private")})}
 
 
 def filtered(frame: Frame, keep: Callable[[Tool], bool]) -> Frame:

@@ -43,14 +43,15 @@ class ModernSingle:
         return self._request(principal, method, frame, about, offer)
 
     def _request(self, principal: Principal, method: str, frame: Frame, about: Envelope, offer: ModernOffer) -> Answer:
+        change = results.private if method in results.CACHED else None
         if self._served.unrestricted(principal):
-            return self._relay(principal, frame, about)
+            return self._relay(principal, frame, about, change)
         if method == "tools/list":
             return self._relay(principal, frame, about, lambda answer: self._list(principal, answer))
         if method == "tools/call":
             return self._call(principal, frame, about, offer)
         if principal.scope_needed(self._served.name, read_only=False) is None or method == "server/discover":
-            return self._relay(principal, frame, about)
+            return self._relay(principal, frame, about, change)
         if method in EMPTY:
             return _whole(results.empty_list(frame["id"], EMPTY[method]))
         if method == "subscriptions/listen":
