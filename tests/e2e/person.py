@@ -1,6 +1,6 @@
 """A person without a picture: follows the link that a client shows, signs in, allows, and ends at the client."""
 
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from tornado.httpclient import AsyncHTTPClient
 
@@ -10,8 +10,27 @@ from tests.live import LiveServer
 PASSWORD = "correct horse battery staple"
 
 
+class PlainPerson:
+    """Signs in as the owner and says yes, like the one at Chromium."""
+
+    def __init__(self, server: LiveServer) -> None:
+        self._server = server
+
+    async def allow(self, url: str, redirect_uri: str) -> dict[str, str]:
+        """What arrives at ``redirect_uri``."""
+        back = await answer(self._server, url)
+        assert back.startswith(f"{redirect_uri}?"), back
+        return {name: values[0] for name, values in parse_qs(urlsplit(back).query).items()}
+
+
 async def allow(server: LiveServer, link: str) -> None:
     """To the end: the client's own page at its callback."""
+    done = await AsyncHTTPClient().fetch(await answer(server, link), raise_error=False, request_timeout=30)
+    assert done.code < 400, done.body
+
+
+async def answer(server: LiveServer, link: str) -> str:
+    """Where the person is sent after saying yes."""
     browser = Browser(server.origin, server.origin)
     parts = urlsplit(link)
     assert link.startswith(server.origin + "/"), link
@@ -20,5 +39,4 @@ async def allow(server: LiveServer, link: str) -> None:
         page = await browser.sign_in(page, "ada", PASSWORD)
     page = await browser.decide(page)
     assert page.status == 303, page.text[:500]
-    done = await AsyncHTTPClient().fetch(page.location, raise_error=False, request_timeout=30)
-    assert done.code < 400, done.body
+    return page.location

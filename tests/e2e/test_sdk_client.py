@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Protocol
 
 import httpx2
 import pytest
@@ -13,7 +14,7 @@ from mcp.client.auth import OAuthClientProvider
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.auth import AuthorizationCodeResult, OAuthClientInformationFull, OAuthClientMetadata, OAuthToken
 
-from tests.e2e.chromium import CHROMIUM, Person, need, person
+from tests.e2e.chromium import CHROMIUM, need, person
 from tests.live import LiveServer
 
 REDIRECT_URI = "http://127.0.0.1:33418/callback"
@@ -42,10 +43,14 @@ class Storage:
         self.client = client_info
 
 
+class AtBrowser(Protocol):
+    async def allow(self, url: str, redirect_uri: str) -> dict[str, str]: ...
+
+
 class SDKClient:
     """The SDK's client with its own OAuth. ``asked`` counts how often it needed the person."""
 
-    def __init__(self, url: str, storage: Storage, at_browser: Person | None, published: str | None = None) -> None:
+    def __init__(self, url: str, storage: Storage, at_browser: AtBrowser | None, published: str | None = None) -> None:
         self.asked = 0
         self._at_browser = at_browser
         metadata = OAuthClientMetadata(
