@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 Mode = Literal["open", "known", "approve"]
 
-MOST_WAITING = 100
+MOST_WAITING, MOST_OF_ONE = 100, 10
 LONGEST_HOSTS = 300
 
 
@@ -75,6 +75,7 @@ class Pairing:
                 user.user_id,
                 self._ambient.now(),
                 MOST_WAITING,
+                MOST_OF_ONE,
             )
             if approval is None:
                 raise PageError(403, "Too many programs are waiting", "The owner has to decide on some of them first.")

@@ -9,6 +9,7 @@ ASK = """
     insert into client_approvals (client_id, client_name, hosts, asked_by, asked_at)
     select :client_id, :client_name, :hosts, :asked_by, :now
      where (select count(*) from client_approvals where decision is null) < :most
+       and (select count(*) from client_approvals where decision is null and asked_by = :asked_by) < :most_of_one
     on conflict (client_id) do nothing
 """
 
@@ -50,13 +51,16 @@ class ClientApprovalStore:
         return ClientApproval(**dict(row)) if row else None
 
     async def ask(
-        self, client_id: str, client_name: str, hosts: str, user_id: str, now: int, most: int
+        self, client_id: str, client_name: str, hosts: str, user_id: str | None, now: int, most: int, most_of_one: int
     ) -> ClientApproval | None:
-        """The client waits from now on, or what is known of it already. None when ``most`` are waiting."""
+        """The client waits from now on, or what is known of it already.
+
+        None when ``most`` are waiting, or ``most_of_one`` for this user.
+        """
         about = {"client_id": client_id, "client_name": client_name, "hosts": hosts, "asked_by": user_id}
 
         def ask(connection: sqlite3.Connection) -> ClientApproval | None:
-            connection.execute(ASK, {**about, "now": now, "most": most})
+            connection.execute(ASK, {**about, "now": now, "most": most, "most_of_one": most_of_one})
             row = connection.execute(FIND, about).fetchone()
             return ClientApproval(**dict(row)) if row else None
 

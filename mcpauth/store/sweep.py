@@ -35,8 +35,9 @@ STATEMENTS = (
     """delete from client_approvals where rowid in (
         select rowid from client_approvals
          where decision is null and asked_at <= :now - 30 * 86400
-            or decision = 'approved' and decided_at <= :now - 90 * 86400
+            or decided_at <= :now - 90 * 86400
                and client_id not in (select client_id from clients)
+               and (decision = 'approved' or client_id not like 'http%')
          limit :step)""",
     """delete from notices where rowid in (
         select rowid from notices where created_at <= :now - 30 * 86400 limit :step)""",

@@ -178,7 +178,8 @@ async def test_a_form_cannot_go_round_the_owner(client, elsewhere, member, servi
 
 async def test_those_that_wait_are_bounded_and_go_away(client, elsewhere, member, services, rows, ambient):
     for number in range(pairing.MOST_WAITING):
-        await services.client_approvals.ask(f"c{number}", "x", "", "user-bob", ambient.now(), pairing.MOST_WAITING)
+        # Others, who are gone since.
+        await services.client_approvals.ask(f"c{number}", "x", "", None, ambient.now(), pairing.MOST_WAITING, 1)
     await client.register()
     page = await client.consent_page(elsewhere, "bob", PASSWORD)
     assert page.status == 403
@@ -187,6 +188,27 @@ async def test_those_that_wait_are_bounded_and_go_away(client, elsewhere, member
     ambient.time += 31 * 86400
     await services.sweep.run(ambient.now())
     assert rows()["client_approvals"] == 0
+
+
+async def test_one_person_cannot_take_all_the_places(client, elsewhere, member, services, rows):
+    for _ in range(pairing.MOST_OF_ONE):
+        await client.register()
+        await waits(client, elsewhere)
+    await client.register()
+    page = await client.consent_page(elsewhere, "bob", PASSWORD)
+    assert "Too many programs are waiting" in page.text
+    assert rows()["client_approvals"] == pairing.MOST_OF_ONE
+
+
+async def test_who_was_refused_is_remembered_for_as_long_as_it_can_come_back(services, owner, rows, ambient):
+    for client_id in ("mcp_client_1_gone", "https://stranger.example/client.json"):
+        await services.client_approvals.decide(client_id, "x", "refused", ambient.now())
+    ambient.time += 91 * 86400
+    await services.sweep.run(ambient.now())
+    assert rows()["client_approvals"] == 1
+    approval = await services.client_approvals.find("https://stranger.example/client.json")
+    assert approval is not None
+    assert approval.decision == "refused"
 
 
 async def test_a_client_that_waits_is_not_pushed_out_by_new_registrations(client, elsewhere, member, services):
@@ -200,7 +222,7 @@ async def test_a_client_that_waits_is_not_pushed_out_by_new_registrations(client
 
 async def test_what_is_to_be_copied_does_nothing_else_in_a_shell(elsewhere, browser, member, services, ambient):
     client_id = "https://stranger.example/$(id>x);a"
-    await services.client_approvals.ask(client_id, "x", "", "user-bob", ambient.now(), pairing.MOST_WAITING)
+    await services.client_approvals.ask(client_id, "x", "", "user-bob", ambient.now(), 100, 100)
     page = await browser.sign_in(await browser.get("/auth/oauth/signin"), "ada", PASSWORD)
     assert f"client approve '{client_id}'" in page.text
 
