@@ -90,6 +90,7 @@ class Replies:
             return await self._next()
         except UnknownSession as error:
             self.error = error
+            self._others.clear()
             return frames.failure(self._frame["id"], error)
         except GatewayError as error:
             return self._failed(error)
@@ -101,7 +102,9 @@ class Replies:
 
     def _failed(self, error: GatewayError) -> Frame:
         to = self._frame["id"]
-        if self._source is None and frames.text(self._frame["method"]) == "tools/call":
+        if self._source is not None:
+            self._others.clear()  # It was cancelled, or the server broke over it: that is no answer.
+        elif frames.text(self._frame["method"]) == "tools/call":
             return tools.error(to, error.message)  # Nothing was called: as with a tool that is not there.
         return frames.failure(to, error)
 

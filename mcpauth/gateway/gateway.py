@@ -99,6 +99,7 @@ class Gateway:
         """Every child is gone, and every request that waited has its answer; after ``patience`` seconds by force."""
         if self._sweeping is not None:
             self._sweeping.cancel()
+        self._modern_merged.hang_up()  # It would ask again what is about to end.
         everything = [*self._backends.values(), *(served for served, _ in self._leaving.values())]
         closing = asyncio.ensure_future(self._close(everything))
         await asyncio.wait([closing], timeout=patience)

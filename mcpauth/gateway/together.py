@@ -42,6 +42,7 @@ class Together:
     ) -> None:
         self._backends, self._catalogue, self._names, self._uris = backends, catalogue, names, uris
         self._half, self._unknown = half, unknown
+        self._published: dict[Kind, tuple[dict[str, Listing], dict[Owner, str]]] = {}  # what has its names
 
     async def capabilities(self) -> dict[str, Any]:
         """The union of what the backends have; of one that was never heard of, whatever there is.
@@ -171,10 +172,13 @@ class Together:
         if kind not in (TOOLS, PROMPTS):
             self._uris.update(self._catalogue.known())
             return listings, {}
-        names = self._names.tools if kind is TOOLS else self._names.prompts
-        # All of them get their names now, in one order, whoever asks first and whatever they may see.
-        keys = ((backend, key) for backend, listing in listings.items() for key in listing.definitions[kind])
-        return listings, await names.publish(keys)
+        published = self._published.get(kind)
+        if published is None or published[0] != listings:
+            names = self._names.tools if kind is TOOLS else self._names.prompts
+            # All of them get their names now, in one order, whoever asks first and whatever they may see.
+            keys = [(backend, key) for backend, listing in listings.items() for key in listing.definitions[kind]]
+            published = self._published[kind] = listings, await names.publish(keys)
+        return published
 
     def _halves(self, offers: Mapping[str, Offer | None]) -> dict[str, Listing]:
         heard = {name: offer for name, offer in offers.items() if offer is not None and name in self._backends}
@@ -199,10 +203,10 @@ class Together:
     ) -> msgspec.Raw | None:
         """The definition as the principal sees it; None where it does not."""
         if kind is TOOLS:
-            tool = listing.tools[key]
-            name = names.get((backend, key))
-            shown = name is not None and self._backends[backend].lists(principal, tool)
-            return tools.renamed(tool, name) if shown and name is not None else None
+            tool, name = listing.tools.get(key), names.get((backend, key))
+            if tool is None or name is None or not self._backends[backend].lists(principal, tool):
+                return None
+            return tools.renamed(tool, name)
         definition = listing.definitions[kind][key]
         if not principal.permits(backend, None, read_only=False):
             return None

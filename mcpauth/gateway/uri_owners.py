@@ -20,6 +20,8 @@ class UriOwners:
 
     def __init__(self) -> None:
         self._seen: Offers = {}
+        self._updates = 0
+        self._since: dict[tuple[str, str], int] = {}  # of each template and owner; 0 is from the beginning
         self._owners: dict[Kind, Owners] = {RESOURCES: {}, TEMPLATES: {}}
         self._found: dict[str, str] = {}
 
@@ -30,6 +32,10 @@ class UriOwners:
             heard = {name for name in offers if before.get(name) is None}
             for kind, owners in self._owners.items():
                 self._owners[kind] = _owners(kind, offers, owners, heard)
+            self._updates += 1
+            templates = self._owners[TEMPLATES].items()
+            now = {claim: 0 if claim[1] in heard else self._updates for claim in templates}
+            self._since = {claim: self._since.get(claim, then) for claim, then in now.items()}
 
     def listed(self, kind: Kind, key: str) -> str | None:
         return self._owners[kind].get(key)
@@ -39,10 +45,12 @@ class UriOwners:
         owner = self._owners[RESOURCES].get(uri)
         if owner is not None:
             return owner
-        templates = self._owners[TEMPLATES].items()
+        # Who thinks of a wider template later does not come before those that were there.
         rank = {name: number for number, name in enumerate(self._seen)}
-        fitting = [owner for template, owner in templates if _fits(template, uri)]
-        return min(fitting, key=rank.__getitem__, default=None)
+        fitting = [
+            (since, rank[owner], owner) for (template, owner), since in self._since.items() if _fits(template, uri)
+        ]
+        return min(fitting)[2] if fitting else None
 
     def found(self, uri: str) -> str | None:
         return self._found.get(uri)

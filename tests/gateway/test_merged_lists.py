@@ -122,6 +122,14 @@ async def test_a_resource_is_read_from_whom_it_belongs_to(merge, lists):
     assert await read(client, "z:2") == -32002
 
 
+async def test_a_cancelled_search_for_a_resource_does_not_go_on(merge, lists):
+    client = await merge(lists("one", resources=[], knows=["z:ask"]), lists("two", resources=[], knows=["z:ask"]))
+    answer = await client.send("resources/read", {"uri": "z:ask"}, "search")
+    assert json.loads(await anext(answer.replies))["params"]["message"].startswith("one")
+    await client.notify("notifications/cancelled", {"requestId": "search"})
+    assert [frame["error"]["code"] for frame in await client.frames(answer)] == [-32002]
+
+
 async def test_another_servers_resources_cannot_be_taken(merge, lists):
     evil = lists("evil", tools=["a"], resources=["e:1"])
     good = lists("good", tools=["b"], resources=["x:1"], templates=["x:{n}"], knows=["x:2"])

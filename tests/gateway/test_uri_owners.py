@@ -54,6 +54,22 @@ def test_a_list_is_more_than_a_template():
     assert made.listed(TEMPLATES, "x:{n}") == "a"
 
 
+def test_a_template_that_comes_later_gets_nothing_of_those_before_it():
+    made = owners(a=offer("a:1"), b=offer(templates=["x:{n}"]))
+    made.update({"a": offer("a:1", templates=["x:{+all}"]), "b": offer(templates=["x:{n}"])})
+    assert made.of("x:1") == "b"
+    made.update({"a": offer("a:1", templates=["x:{+all}", "x:{n}"]), "b": offer()})
+    assert made.of("x:1") == "a"
+    made.update({"a": offer("a:1", templates=["x:{+all}", "x:{n}"]), "b": offer(templates=["x:{n}"])})
+    assert made.of("x:1") == "a"
+
+
+def test_of_two_templates_that_were_there_from_the_beginning_the_first_in_order_counts():
+    made = owners(a=None, b=offer(templates=["x:{n}"]))
+    made.update({"a": offer(templates=["x:{+all}"]), "b": offer(templates=["x:{n}"])})
+    assert made.of("x:1") == "a"
+
+
 def test_what_was_found_is_not_kept_without_end():
     made = UriOwners()
     for number in range(3000):

@@ -177,7 +177,7 @@ class Subscription:
         elif method == UPDATED:
             # Of what it was asked for, or a part of that. What is another's is not its business.
             updated = frames.text(frames.members(message.get("params")).get("uri"))
-            if updated is not None and updated.startswith(tuple(uris)):
+            if updated is not None and any(updated == uri or updated.startswith(uri.rstrip("/") + "/") for uri in uris):
                 self._tell(UPDATED, updated)
 
     def _tell(self, method: str, uri: str) -> None:
