@@ -26,8 +26,8 @@ PROBING = 60.0
 BACK_OFF = (5, 15, 60, 300)
 # What was heard is good for so long where nobody would hear of a change: while no child runs, none can tell of it.
 LATELY = 300
-# Answers to initialize that are remembered, of one backend.
-GREETINGS = 32
+# Answers to initialize that are remembered of one backend, and how much a client may declare to get one of them.
+GREETINGS, DECLARED = 32, 4096
 # Between two probes of one backend, whatever it says: each may start a process.
 PAUSE = 2.0
 
@@ -42,10 +42,10 @@ class Asked(NamedTuple):
 
     @classmethod
     def by(cls, initialize: Frame) -> Self | None:
-        """None of one that is not as it should be: the backend says what is wrong with it."""
+        """None of one that is not as others are: the backend itself is asked."""
         params = frames.members(initialize.get("params"))
         version, capabilities = frames.text(params.get("protocolVersion")), params.get("capabilities")
-        if version is None or capabilities is None:
+        if version is None or capabilities is None or len(bytes(capabilities)) > DECLARED:
             return None
         # To a version that it does not know, a server answers with its newest.
         return cls(version if version in LEGACY else NEWEST_LEGACY, normal(capabilities))

@@ -30,6 +30,7 @@ class EventLog:
         self._streams: dict[int, EventStream] = {}
         self._order: deque[EventStream] = deque()  # whose each event is, the oldest first
         self._size = 0
+        self._aging = 0  # how many of them are not new
         self._last = 0
 
     def begin(self, version: str) -> "EventStream | None":
@@ -48,6 +49,12 @@ class EventLog:
         stream, number = self._streams.get(int(found["stream"])), int(found["number"])
         return None if stream is None or not stream.has_all_after(number) else (stream, number)
 
+    def age(self) -> None:
+        """Forget what was there already when this was called before, of streams that have ended."""
+        while self._aging and self._order[0].ended:
+            self._forget_oldest()
+        self._aging = len(self._order)
+
     def close(self) -> None:
         """Nobody comes back."""
         for stream in list(self._streams.values()):
@@ -58,9 +65,13 @@ class EventLog:
         self._order.append(stream)
         self._size += len(message)
         while len(self._order) > EVENTS or (self._size > BYTES and len(self._order) > 1):
-            oldest = self._order.popleft()
-            self._size -= len(oldest.forget())
-            self.settle(oldest)
+            self._forget_oldest()
+
+    def _forget_oldest(self) -> None:
+        oldest = self._order.popleft()
+        self._size -= len(oldest.forget())
+        self._aging = max(0, self._aging - 1)
+        self.settle(oldest)
 
     def settle(self, stream: "EventStream") -> None:
         if stream.over:

@@ -17,6 +17,8 @@ from .mcp_session import McpSession
 
 PER_GRANT = 5
 IDLE = 24 * 3600
+# What was sent is remembered for so long, and for twice as long at most.
+AGE = 300
 
 
 class McpSessions:
@@ -28,6 +30,7 @@ class McpSessions:
         self._by_id: dict[str, McpSession] = {}
         self._closing: dict[asyncio.Task[None], str] = {}
         self._used: set[str] = set()  # since the last flush
+        self._aged_at = ambient.now()
 
     async def load(self) -> None:
         """Those from before a restart."""
@@ -109,7 +112,11 @@ class McpSessions:
         self._used.clear()
 
     def sweep(self) -> None:
-        """End what nobody has used for a day."""
+        """End what nobody has used for a day, and forget what nobody has come back for."""
+        if self._ambient.now() >= self._aged_at + AGE:
+            self._aged_at = self._ambient.now()
+            for session in self._sessions.values():
+                session.events.age()
         for session in list(self._sessions.values()):
             if self._idle(session):
                 self.dismiss(session)

@@ -241,6 +241,19 @@ async def test_who_was_told_what_is_not_so_is_told_once(serve, child):
     assert "result" in await again.call("echo")
 
 
+async def test_what_a_client_declares_is_not_kept_without_end(serve, one):
+    gateway = await serve(one)
+    await gateway.settled()
+    for number in range(40):
+        capabilities = {"experimental": {f"x{number}": {"y": "z" * (10_000 if number % 2 else 10)}}}
+        client = await begin(gateway, {**INITIALIZE, "capabilities": capabilities})
+        gateway.end_session(NOBODY, backend="one", session_id=client.session_id)
+        await asyncio.gather(*gateway._sessions._closing)
+    known = gateway._catalogue._entries["one"].greetings
+    assert len(known) == 21
+    assert all(len(asked.capabilities) < 100 for asked in known)
+
+
 async def test_a_greeting_is_known_once_a_client_has_had_it(serve, one):
     gateway = await serve(one)
     await gateway.settled()

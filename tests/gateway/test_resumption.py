@@ -186,6 +186,24 @@ async def test_an_old_client_hears_of_no_event_ids(server):
     await stream.leave()
 
 
+def test_what_nobody_comes_back_for_is_forgotten():
+    log = EventLog("log")
+    ended, going_on = log.begin("2025-11-25"), log.begin("2025-11-25")
+    old = ended.put(b"x")
+    ended.end()
+    log.age()
+    assert log.find("log.1.0") == (ended, 0)
+    kept = going_on.put(b"x")
+    log.age()
+    assert log.find(old) is None
+    for _ in range(2):
+        log.age()
+        assert log.find("log.2.0") == (going_on, 0)
+    going_on.end()
+    log.age()
+    assert log.find(kept) is None
+
+
 def test_so_much_is_remembered_and_not_more():
     log = EventLog("log")
     one, two = log.begin("2025-11-25"), log.begin("2025-11-25")

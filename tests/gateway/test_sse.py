@@ -20,7 +20,9 @@ from mcpauth.web.site import Site
 from mcpauth.web.sse import MessagesHandler, SseHandler
 from tests.fakes.mcp_client import INITIALIZE, gone, principal
 from tests.gateway.test_http import Gate, Server, call
+from tests.gateway.test_restart import configure, token
 from tests.gateway.test_resumption import Stream
+from tests.live import LiveServer
 
 
 class OtherUsers(Gate):
@@ -164,6 +166,20 @@ async def test_a_client_that_does_not_read_is_waited_for(server):
     assert len(connection._messages) <= ROOM
     assert heard[-1]["result"]["content"][0]["text"] == "flooded"
     connection.close()
+
+
+async def test_it_is_there_when_it_is_wanted(tmp_path):
+    configure(tmp_path)
+    async with LiveServer(tmp_path, MCP_OAUTH_LEGACY_SSE="true") as server:
+        headers = {"Authorization": f"Bearer {await token(server, f'{server.origin}/mcp')}"}
+        async with sse_client(f"{server.origin}/sse", headers=headers) as streams, ClientSession(*streams) as session:
+            await session.initialize()
+            assert [tool.name for tool in (await session.list_tools()).tools] == ["a"]
+        # An open stream does not keep the server from stopping.
+        idle = httpx2.AsyncClient(headers=headers)
+        async with idle, idle.stream("GET", f"{server.origin}/sse") as stream:
+            assert stream.status_code == 200
+            assert await server.stop() == 0
 
 
 async def test_it_is_off_unless_it_is_wanted(app, http_server, base_url):
