@@ -133,13 +133,11 @@ class LegacyCall:
         if self._round is not None:
             self._ask_soon()
 
-    def asks_no_more(self, request_id: int | str) -> bool:
-        """Whether the question that the server takes back was one of this call's."""
-        for key, frame in self._questions.items():
-            if frames.identifier(frame["id"]) == request_id:
+    def asks_no_more(self, request_id: int | str) -> None:
+        """The server takes back what may be one of this call's questions."""
+        for key, frame in list(self._questions.items()):
+            if "id" in frame and frames.identifier(frame["id"]) == request_id:
                 del self._questions[key]
-                return True
-        return False
 
     def fail(self, error: GatewayError) -> None:
         """Nothing comes any more."""

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+import msgspec
+
 from ... import __version__, log
 from ...errors import BackendUnavailable, SessionLost, UnknownMethod
 from .. import frames
@@ -28,6 +30,8 @@ ABOUT_US = {"name": "mcpauth", "version": __version__}
 OPENING = 60.0
 # For its answers to what nobody but us has asked.
 PATIENCE = 20.0
+# Answers that a server has not taken; one that asks more and reads nothing is not owed any.
+UNREAD = 1000
 
 
 class LegacySession:
@@ -147,9 +151,7 @@ class LegacySession:
         if "method" in frame and "id" in frame:
             self._asked(method, frame, call)
         elif method == "notifications/cancelled":
-            request_id = frames.members(frame.get("params")).get("requestId")
-            if request_id is not None:
-                any(one.asks_no_more(frames.identifier(request_id)) for one in self._calls)
+            self._asks_no_more(frames.members(frame.get("params")).get("requestId"))
         elif method in LIST_CHANGED or method == UPDATED:
             if method != UPDATED:
                 self._changed()
@@ -172,10 +174,17 @@ class LegacySession:
         else:
             asked.ask(frame)
 
+    def _asks_no_more(self, request_id: msgspec.Raw | None) -> None:
+        if request_id is not None:
+            taken_back = frames.identifier(request_id)
+            for call in self._calls:
+                call.asks_no_more(taken_back)
+
     # What it is told.
 
     def _tell(self, frame: Frame) -> None:
-        self._spawn(self._connection.notify(frame))
+        if len(self._tasks) < UNREAD:
+            self._spawn(self._connection.notify(frame))
 
     async def _request(self, method: str, params: object) -> Frame:
         """What it answers to us."""

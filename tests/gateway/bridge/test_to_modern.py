@@ -239,3 +239,17 @@ async def test_the_end_of_a_session_ends_its_subscription(to_modern):
     client.gateway.end_session(client.who, backend="new", session_id=client.session_id)
     while len((await seen(other))["cancelled"]) == before:
         pass
+
+
+async def test_a_session_goes_on_after_a_restart(to_modern):
+    nobody = principal(subject="", client_id="", grant_id="")  # A grant has a row in the database.
+    client = await (await to_modern())(nobody, roots={})
+    await client.request("logging/setLevel", {"level": "warning"})
+    await client.request("resources/subscribe", {"uri": "mem://a"})
+    await client.gateway.close()
+    client.gateway = (await (await to_modern())()).gateway
+    await client.gateway.settled()
+    told, _ = await client.frames(await client.calling("log"))
+    assert told["params"]["level"] == "warning"
+    assert json.loads(await client.text("echo"))["_meta"][PREFIX + "clientCapabilities"] == {"roots": {}}
+    assert (await seen(client))["listened"][-1]["resourceSubscriptions"] == ["mem://a"]
