@@ -123,6 +123,7 @@ async def test_logging_tool(call: Call) -> list[Block]:
 
 @tool("Closes the stream before it answers: the client comes back for the rest.")
 async def test_reconnection(call: Call) -> list[Block]:
+    await call.log("The answer comes later")  # Now it is a stream, whoever is in between.
     if call.context.close_sse_stream is not None:
         await call.context.close_sse_stream()
     await asyncio.sleep(2 * PAUSE)
