@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -29,9 +29,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture
-def io_loop() -> Iterator[IOLoop]:
+def new_loop() -> Callable[[], asyncio.AbstractEventLoop]:
+    """What makes the loop of each test."""
+    return asyncio.new_event_loop
+
+
+@pytest.fixture
+def io_loop(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> Iterator[IOLoop]:
     """pytest-tornado's own uses make_current, deprecated since Tornado 6.2."""
-    loop = IOLoop(make_current=False)
+    loop = IOLoop(asyncio_loop=new_loop(), make_current=False)
     asyncio.set_event_loop(loop.asyncio_loop)
     yield loop
     asyncio.set_event_loop(None)

@@ -26,8 +26,6 @@ S = TypeVar("S", bound=StdioSession)
 
 IDLE_STOP = 15 * 60
 
-STOPPING = "the server is stopping"
-
 # All that a child gets of our environment; the second line is what Windows programs cannot live without.
 INHERITED: tuple[str, ...] = ("PATH", "HOME", "LANG", "TMPDIR")
 if os.name == "nt":
@@ -62,7 +60,7 @@ class StdioBackend:
             reaper=reaper,
         )
         self._sessions: set[StdioSession] = set()
-        self._retired = self._closed = False
+        self._retired = False
         self._changed: Callable[[], None] = lambda: None
         self._back_offs: dict[str, BackOff] = {}  # by user: nobody makes others wait with what they make crash
         self._share, self._idle_stop = server.share, server.idle_stop or IDLE_STOP
@@ -113,9 +111,10 @@ class StdioBackend:
         self._modern.end_grant(grant_id)
 
     async def close(self) -> None:
-        self._closed = True
         pools = self._modern.close(), self._shared.close()
         await asyncio.gather(*pools, *(session.close() for session in self._sessions))
+        # One that was just being started when the others were told. Whoever asks on their own also ends on their own.
+        await asyncio.gather(*(session.close() for session in self._sessions))
 
     def kill(self) -> None:
         for session in self._sessions:
@@ -160,9 +159,6 @@ class StdioBackend:
         except BaseException:
             place.leave()
             raise
-        if self._closed:
-            await session.close()
-            raise BackendUnavailable(STOPPING)
         if not session.over:
             place.child, place.idle_stop = session, idle_stop
             self._sessions.add(session)

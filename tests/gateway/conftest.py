@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from mcpauth.cli.serve import new_event_loop
 from mcpauth.gateway.configuration import StdioServer, ToolFilter
 from mcpauth.gateway.gateway import Gateway
 from mcpauth.gateway.names import PublishedNames
@@ -18,6 +19,12 @@ from tests.fakes.mcp_client import Client
 
 CHILD = Path(__file__).parent.parent / "fakes" / "mcp_child.py"
 LISTS_CHILD = CHILD.with_name("mcp_lists_child.py")
+
+
+@pytest.fixture
+def new_loop():
+    """The loop of the server itself: how children, pipes and sockets behave is its affair."""
+    return new_event_loop
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from mcpauth.gateway import exchange
-from tests.fakes.mcp_client import INITIALIZE, Client, gone, is_running, principal
+from tests.fakes.mcp_client import INITIALIZE, Client, ModernClient, gone, is_running, principal
 
 ANN, ALSO_ANN, BOB = principal(), principal(grant_id="g2", client_id="chatgpt"), principal(subject="bob", grant_id="g3")
 
@@ -90,6 +90,25 @@ async def test_who_is_told_something_else_by_initialize_has_another(shared):
     assert await pid(await client(BOB, capabilities=same, clientInfo={"name": "x", "version": "2"})) == await pid(one)
     assert await pid(await client(capabilities={})) != await pid(one)
     assert await pid(await client(capabilities=same, protocolVersion="2025-03-26")) != await pid(one)
+
+
+async def test_modern_callers_share_it_too(serve, child):
+    gateway = await serve(child("fake", "echo", share="all"))
+    await gateway.settled()
+    ann, bob = ModernClient(gateway, "fake", ANN), ModernClient(gateway, "fake", BOB)
+    legacy = Client(gateway, "fake", BOB)
+    await legacy.initialize({**INITIALIZE, "protocolVersion": "2025-11-25", "capabilities": {}})
+    assert await pid(ann) == await pid(bob) == await pid(legacy)
+    one = ModernClient(gateway, "fake", ANN, {"elicitation": {}})
+    asked = (await one.call("ask", id="q"))["result"]
+    assert asked["resultType"] == "input_required"
+    (key,) = asked["inputRequests"]
+    answers = {
+        "inputResponses": {key: {"action": "accept", "content": {"n": 3}}},
+        "requestState": asked["requestState"],
+    }
+    done = await one.request("tools/call", {"name": "ask", "arguments": {"id": "q"}, **answers})
+    assert json.loads(done["result"]["content"][0]["text"])["content"] == {"n": 3}
 
 
 async def test_it_is_initialized_once_and_everybody_gets_its_answer(shared):
