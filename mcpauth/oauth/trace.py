@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 KEPT = 30 * 86400
 MOST_STORIES, MOST_STEPS, MOST_WAITING = 1000, 60, 2000
+AT_ONCE = 100  # steps that are taken down before others have their turn
+LONGEST, LONGEST_CLIENT_ID = 200, 512
 MOST_NAMES = 5  # of addresses, attempts and sessions in one story
 SAVING = 2.0
 # Within these, what comes from an address without saying whose it is belongs to what it did before.
@@ -77,13 +79,22 @@ class Trace:
 
     def add(self, taken: Taken) -> None:
         """Never raises, never waits; when steps come faster than they can be taken down, the oldest are left out."""
+        # Cut at once: strangers choose how long these are.
+        taken = taken._replace(
+            what=_short(taken.what),
+            user_agent=_short(taken.user_agent),
+            error=_short(taken.error or "") or None,
+            client_id=_short(taken.client_id or "", LONGEST_CLIENT_ID) or None,
+            client_name=_short(taken.client_name or "") or None,
+        )
         if taken.kind == "mcp" and taken.session_id is not None and taken.status < 400:
             self._heard.add(taken.session_id)
         self._waiting.append((self._ambient.now(), taken))
 
     def stories(self) -> list[Story]:
         """The newest last."""
-        self._take_down()
+        self._take_down(len(self._waiting))
+        self._forget()
         return list(self._stories.values())
 
     async def write(self) -> None:
@@ -93,7 +104,10 @@ class Trace:
             await self.save()
 
     async def save(self) -> None:
-        self._take_down()
+        for _ in range(0, len(self._waiting), AT_ONCE):
+            self._take_down(AT_ONCE)
+            await asyncio.sleep(0)
+        self._forget()
         changed = [self._stories[story_id] for story_id in self._changed]
         removed = list(self._removed)
         if not changed and not removed:
@@ -105,14 +119,13 @@ class Trace:
         except Exception:
             logger.exception("trace_not_saved")
 
-    def _take_down(self) -> None:
-        while self._waiting:
+    def _take_down(self, most: int) -> None:
+        for _ in range(min(most, len(self._waiting))):
             now, taken = self._waiting.popleft()
             try:
                 self._join(taken, now)
             except Exception:
                 logger.exception("step_not_traced", extra=log.fields(kind=taken.kind))
-        self._forget()
 
     def _join(self, taken: Taken, now: int) -> None:
         story = self._find(taken, now)
@@ -128,7 +141,7 @@ class Trace:
                     "last_at": now,
                     "client_id": taken.client_id or story.client_id,
                     "client_name": taken.client_name or story.client_name,
-                    "user_agent": story.user_agent if taken.kind in BROWSER else _short(taken.user_agent),
+                    "user_agent": story.user_agent if taken.kind in BROWSER else taken.user_agent,
                     "addresses": _with(story.addresses, taken.address),
                     "attempts": _with(story.attempts, taken.attempt),
                     "sessions": _with(story.sessions, taken.session_id),
@@ -147,6 +160,8 @@ class Trace:
             fits = story is not None and story.last_at > now - SAME_ADDRESS and not _is_another(story, taken)
             return story if fits else None
         story = self._at("client", taken.client_id)
+        if story is not None and _is_only_claimed(taken) and taken.address not in story.addresses:
+            return None
         if story is None or taken.kind == "refresh":
             return story
         # Another authorization of the same client is another story: another try, or another device.
@@ -175,7 +190,7 @@ class Trace:
 
     def _keep(self, story: Story) -> None:
         before = self._stories.pop(story.story_id, None)
-        if before is not None and before.client_id is None and story.client_id is not None:
+        if before is not None:
             self._unlink(before)
         self._stories[story.story_id] = story
         self._by.update((key, story.story_id) for key in _keys(story))
@@ -195,7 +210,7 @@ class Trace:
         self._removed.add(story_id)
 
     def _forget(self) -> None:
-        """What is old, and what is too much: strangers' first steps go before anything that led to a client."""
+        """What is old, and what is too much: what strangers can make up goes before what was given a token."""
         old = self._ambient.now() - KEPT
         for story in list(self._stories.values()):
             if story.last_at > old:
@@ -203,7 +218,9 @@ class Trace:
             self._drop(story.story_id)
         surplus = len(self._stories) - MOST_STORIES
         if surplus > 0:
-            ranked = sorted(self._stories.values(), key=lambda one: (bool(one.attempts), one.last_at))
+            ranked = sorted(
+                self._stories.values(), key=lambda one: (bool(one.sessions), bool(one.attempts), one.last_at)
+            )
             for story in ranked[:surplus]:
                 self._drop(story.story_id)
 
@@ -228,6 +245,11 @@ def _is_another(story: Story, taken: Taken) -> bool:
     return False
 
 
+def _is_only_claimed(taken: Taken) -> bool:
+    """Whether anybody who knows a client_id can have taken this step: many have one that everybody knows."""
+    return taken.kind in ("token", "refresh") and taken.status >= 400
+
+
 def _is_connected(story: Story) -> bool:
     return any(step.kind == "mcp" and step.status < 400 for step in story.steps)
 
@@ -239,9 +261,7 @@ def _with(known: tuple[str, ...], *more: str | None) -> tuple[str, ...]:
 
 def _next(steps: tuple[Step, ...], taken: Taken, now: int) -> tuple[Step, ...]:
     """With this step; a client that does the same again and again makes the story no longer."""
-    step = Step(
-        at=now, kind=taken.kind, status=taken.status, what=_short(taken.what), error=_short(taken.error or "") or None
-    )
+    step = Step(at=now, kind=taken.kind, status=taken.status, what=taken.what, error=taken.error)
     if steps and steps[-1].model_copy(update={"at": now, "times": 1}) == step:
         return (*steps[:-1], step.model_copy(update={"times": steps[-1].times + 1}))
     return _shortened((*steps, step))
@@ -252,5 +272,5 @@ def _shortened(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     return steps if len(steps) <= MOST_STEPS else (*steps[: MOST_STEPS // 2], *steps[-MOST_STEPS // 2 + 1 :])
 
 
-def _short(text: str) -> str:
-    return "".join(c for c in text[:200] if c.isprintable())
+def _short(text: str, longest: int = LONGEST) -> str:
+    return "".join(c for c in text[:longest] if c.isprintable())

@@ -1,7 +1,8 @@
 """The stories of connection attempts. Memory is ahead of them by a moment; see oauth/trace.py."""
 
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Collection
+from typing import Any
 
 from ..models.records import Story
 from .database import Database
@@ -17,16 +18,11 @@ class StoryStore:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def save(self, stories: Iterable[Story], removed: Iterable[str]) -> None:
-        rows = [
-            {"story_id": one.story_id, "began_at": one.began_at, "last_at": one.last_at, "story": one.model_dump_json()}
-            for one in stories
-        ]
-        gone = [(story_id,) for story_id in removed]
-
+    async def save(self, stories: Collection[Story], removed: Collection[str]) -> None:
         def save(connection: sqlite3.Connection) -> None:
-            connection.executemany(SAVE, rows)
-            connection.executemany("delete from stories where story_id = ?", gone)
+            # Written out here, in the database's thread.
+            connection.executemany(SAVE, map(_row, stories))
+            connection.executemany("delete from stories where story_id = ?", [(one,) for one in removed])
 
         await self._database.transact(save)
 
@@ -36,3 +32,8 @@ class StoryStore:
             "select story from stories where last_at > :since order by last_at", {"since": since}
         )
         return [Story.model_validate_json(row["story"]) for row in rows]
+
+
+def _row(story: Story) -> dict[str, Any]:
+    times = {"began_at": story.began_at, "last_at": story.last_at}
+    return {"story_id": story.story_id, **times, "story": story.model_dump_json()}

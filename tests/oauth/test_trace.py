@@ -1,5 +1,6 @@
 """Connection attempts as the owner sees them afterwards: one story each, and what it came to."""
 
+import asyncio
 import base64
 import json
 
@@ -216,6 +217,17 @@ async def test_a_stolen_refresh_token(client, browser, ambient, stories):
     assert story["verdict"] == "access ended: an old refresh token came back"
 
 
+async def test_a_stranger_cannot_write_into_the_story_of_a_client(client, browser, base_url, stories):
+    await client.connect(browser, "ada", PASSWORD)
+    await client.initialize()
+    stranger = OAuthClient(client.origin, base_url)
+    stranger.client_id, stranger.address = client.client_id, "198.51.100.77"
+    assert (await stranger.refresh("made up")).status == 400
+    first, second = await stories()
+    assert first["verdict"] == "connected"
+    assert second["addresses"] == [stranger.address]
+
+
 async def test_stories_survive_a_restart_and_go_on(client, browser, services, ambient, stories):
     await client.connect(browser, "ada", PASSWORD)
     await services.trace.save()
@@ -252,6 +264,59 @@ async def test_strangers_cannot_crowd_out_what_led_to_a_client(services, monkeyp
     found = services.trace.stories()
     assert len(found) == 20
     assert found[0].client_id == "c"
+
+
+async def test_strangers_cannot_crowd_out_who_was_given_a_token(services, monkeypatch):
+    monkeypatch.setattr(trace, "MOST_STORIES", 20)
+    services.trace.add(step("token", client_id="c", attempt="a", session_id="s", address="192.0.2.250"))
+    for number in range(100):
+        services.trace.add(step("authorize", status=400, client_id=f"x{number}", attempt=str(number)))
+    found = services.trace.stories()
+    assert len(found) == 20
+    assert found[0].client_id == "c"
+
+
+async def test_what_strangers_write_is_cut(client, services):
+    long = "x" * 30_000
+    await client.fetch(f"/authorize?client_id={long}&code_challenge=c")
+    await client.fetch("/token", "POST", f"client_id={long}&grant_type=refresh_token")
+    await client.fetch("/.well-known/oauth-authorization-server", User_Agent=long)
+    assert sum(len(str(taken)) for _, taken in services.trace._waiting) < 10_000
+    await services.trace.save()
+    stored = await services.database.fetch_all("select story from stories")
+    assert stored
+    assert sum(len(row["story"]) for row in stored) < 10_000
+
+
+async def test_a_client_that_is_everywhere_is_forgotten_with_all_its_addresses(services, ambient, caplog):
+    for number in range(50):
+        services.trace.add(step("refresh", client_id="c", session_id="s", address=f"192.0.2.{number}"))
+    (story,) = services.trace.stories()
+    assert len(story.addresses) == trace.MOST_NAMES
+    ambient.time += trace.KEPT + 1
+    assert services.trace.stories() == []
+    services.trace.add(step("discovery", address="192.0.2.0"))
+    (story,) = services.trace.stories()
+    assert story.client_id is None
+    assert "step_not_traced" not in caplog.text
+    assert len(services.trace._by) == 2
+
+
+async def test_a_flood_leaves_others_their_turn(services):
+    for number in range(trace.MOST_WAITING):
+        services.trace.add(step("discovery", address=f"198.51.{number // 250}.{number % 250}"))
+    turns = 0
+
+    async def others():
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    waiting = asyncio.create_task(others())
+    await services.trace.save()
+    waiting.cancel()
+    assert turns >= trace.MOST_WAITING / trace.AT_ONCE
 
 
 async def test_a_client_that_repeats_itself_makes_no_long_story(services):
