@@ -118,7 +118,7 @@ class ToModernSession:
     async def close(self) -> None:
         self._over = True
         if self._listening is not None:
-            self._listening.stop()
+            self._listening.close()
         for relay in list(self._relays):
             relay.cancel(BackendUnavailable(OVER))
         self._ended(self)

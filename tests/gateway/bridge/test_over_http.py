@@ -287,3 +287,24 @@ async def test_a_modern_server_that_tells_of_nothing_is_not_asked_again(begin, n
     for _ in range(2):
         assert "does not tell" in (await client.request("resources/subscribe", {"uri": "a:1"}))["error"]["message"]
     assert len(new.of("subscriptions/listen")) == 3
+
+
+async def test_a_session_that_ends_while_it_subscribes_leaves_no_subscription(begin, new):
+    go_on = asyncio.Event()
+
+    async def act(handler):
+        await go_on.wait()
+        tag = {SUBSCRIPTION: handler.message["id"]}
+        about = {"notifications": handler.message["params"]["notifications"], "_meta": tag}
+        await handler.event({"method": "notifications/subscriptions/acknowledged", "params": about})
+        await handler.gone
+
+    new.acts["subscriptions/listen"] = act
+    client = await begin(new)
+    subscribing = asyncio.create_task(client.request("resources/subscribe", {"uri": "a:1"}))
+    await until(lambda: len(new.of("subscriptions/listen")) == 2)
+    client.gateway.end_session(client.who, backend="far", session_id=client.session_id)
+    await asyncio.sleep(0)
+    go_on.set()
+    assert "has ended" in (await subscribing)["error"]["message"]
+    await new.of("subscriptions/listen")[-1].gone
