@@ -226,6 +226,9 @@ class Gateway:
         method = frames.text(frame.get("method"))
         if method is None and ("method" in frame or not ("id" in frame and ("result" in frame or "error" in frame))):
             raise InvalidMessage("the message is no request, no notification and no response")
+        if method is not None and "id" not in frame and not method.startswith("notifications/"):
+            # Some servers would run it, and nobody would have judged whether the client may do that.
+            raise InvalidMessage("a request must have an id")
         if method == "initialize" and "id" in frame:
             return await self._initialize(endpoint, principal, frame)
         if session_id is None:

@@ -85,6 +85,19 @@ async def test_of_a_name_given_twice_the_child_gets_the_one_that_was_judged(reac
     assert "push" not in given
 
 
+@pytest.mark.parametrize("backend", ["fake", None])
+@pytest.mark.parametrize("batch", [False, True])
+async def test_a_call_without_an_id_is_no_way_around(serve, child, backend, batch):
+    gateway = await serve(child("fake", "heard", "poke"))
+    client = Client(gateway, backend, principal(servers={"fake": frozenset({"heard"})}))
+    await client.initialize({**INITIALIZE, "protocolVersion": "2025-03-26"})
+    await client.text("heard")
+    message = {"jsonrpc": "2.0", "method": "tools/call", "params": {"name": "poke"}}
+    (reply,) = await client.frames(await client.post([message] if batch else message))
+    assert "must have an id" in (reply[0] if batch else reply)["error"]["message"]
+    assert json.loads(await client.text("heard")).count("tools/call") == 2
+
+
 @pytest.mark.parametrize("method", ["initialize", "tools/list", "ping"])
 async def test_a_server_that_was_not_ticked_refuses_without_a_403(reach, method):
     client = await reach(principal(servers={"other": None}))
