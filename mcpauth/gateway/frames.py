@@ -128,5 +128,4 @@ def error_code(frame: Frame) -> int | None:
     """Of a response that is an error."""
     if "error" not in frame:
         return None
-    code = value(members(frame["error"]).get("code", msgspec.Raw(b"null")))
-    return code if isinstance(code, int) else None
+    return integer(members(frame["error"]).get("code"))

@@ -150,9 +150,7 @@ def _subscription(member: msgspec.Raw | None) -> int | None:
     """The number of ours that parameters or a result are tagged with."""
     if member is None or not TAG.search(member):
         return None
-    tag = frames.members(frames.members(member).get("_meta")).get(SUBSCRIPTION)
-    number = None if tag is None else frames.value(tag)
-    return number if type(number) is int else None
+    return frames.integer(frames.members(frames.members(member).get("_meta")).get(SUBSCRIPTION))
 
 
 def _tagged(member: msgspec.Raw, request_id: msgspec.Raw) -> msgspec.Raw:

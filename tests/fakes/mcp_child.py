@@ -91,7 +91,13 @@ def call(to, params):
             sys.stdout.write('Listening on stdio...\n\n[1,2]\n{"jsonrpc":"1.0"}\n')
             send(id=99999, result={})
             send(id="1", result={})
+            # Numbers that nobody can read.
+            tag = f'{{"_meta":{{"{SUBSCRIPTION}":1e999}}}}'
+            sys.stdout.write(f'{{"jsonrpc":"2.0","method":"notifications/x","params":{tag}}}\n')
             answer(to, "fine")
+        case "odd_error":
+            sys.stdout.write(f'{{"jsonrpc":"2.0","id":{to},"error":{{"code":1e999,"message":"odd"}}}}\n')
+            sys.stdout.flush()
         case "flood":
             token = params.get("_meta", {}).get("progressToken")
             for number in range(given["count"]):

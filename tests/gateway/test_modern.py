@@ -96,6 +96,13 @@ async def test_an_error_of_the_childs_keeps_its_code(modern):
     assert answer.replies.code == -32601
 
 
+async def test_an_error_whose_code_nobody_can_read_is_passed_on(modern):
+    client = await modern()
+    answer = await client.calling("a", do="odd_error")
+    assert b'"odd"' in await anext(answer.replies)
+    assert answer.replies.code is None
+
+
 async def test_a_notification_is_taken_and_goes_no_further(modern):
     client = await modern()
     answer = await client.post({"jsonrpc": "2.0", "method": "notifications/x"})
