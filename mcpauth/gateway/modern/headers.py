@@ -23,11 +23,13 @@ SENTINEL = re.compile(r"=\?base64\?(?P<payload>.*)\?=")
 
 
 class Headers:
-    """Case-insensitive by name, each value as it came; one that came twice is never read as either of them."""
+    """Those of MCP, case-insensitive by name; one that came twice is never read as either of them."""
 
     def __init__(self, given: Iterable[tuple[str, str]]) -> None:
         self._values: dict[str, list[str]] = {}
         for name, value in given:
+            if name[:4].lower() != "mcp-":
+                continue
             self._values.setdefault(name.lower(), []).append(value.strip(" \t"))
 
     def one(self, name: str) -> str | None:
@@ -44,7 +46,7 @@ class Headers:
 
     def others(self) -> dict[str, str]:
         """`Mcp-*` that nothing here knows, in lower case: for a server that may. Raises HeaderMismatch."""
-        unknown = [name for name in self._values if name.startswith("mcp-") and name not in OURS]
+        unknown = [name for name in self._values if name not in OURS]
         found = {name: self.one(name) for name in unknown}
         return {name: value for name, value in found.items() if value is not None and PLAIN.fullmatch(value)}
 
