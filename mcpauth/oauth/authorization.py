@@ -101,7 +101,7 @@ def posed_as(client: Client, uri: str) -> ClientProfile | None:
     """Whose name a client bears that is somebody else, going by where its code goes."""
     if client.preregistered or client_profiles.identify(client.client_id, uri) is not None:
         return None
-    return client_profiles.posed_as(client.name, uri, loopback=redirect_uri.is_loopback(uri))
+    return client_profiles.posed_as(visible(client.name), uri, loopback=redirect_uri.is_loopback(uri))
 
 
 def shown_name(client: Client, uri: str) -> str:

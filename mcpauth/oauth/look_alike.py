@@ -2,9 +2,10 @@
 
 import re
 import unicodedata
+from itertools import accumulate
 
 # Letters that look alike, in one font or another; "i" and "1" like "l", "0" like "o".
-ALIKE = str.maketrans("аɑαсϲԁеєɡһіιјӏοоσрρԛѕυνѵԝхуγi1|0$@", "aaaccdeeghlljlooopPqsuvvwxyylllosa".lower())
+ALIKE = str.maketrans("аɑαсϲԁеєɡһіιјӏοоσрρԛѕυνѵԝхуγi1|0$@", "aaaccdeeghlljloooppqsuvvwxyylllosa")
 # Shorter names are found as words only: they are parts of others.
 LONG = 6
 
@@ -19,5 +20,8 @@ def resembles(name: str, known: str) -> bool:
     """Whether ``name`` says ``known``, alone or beside other words."""
     wanted = skeleton(known)
     words = [skeleton(word) for word in re.split(r"[\W_]+", unicodedata.normalize("NFKD", name)) if word]
-    runs = {"".join(words[begin:end]) for begin in range(len(words)) for end in range(begin + 1, len(words) + 1)}
-    return wanted in runs or (len(wanted) >= LONG and wanted in "".join(words))
+    text = "".join(words)
+    if len(wanted) >= LONG:
+        return wanted in text
+    edges = set(accumulate(map(len, words), initial=0))
+    return any(text.startswith(wanted, edge) and edge + len(wanted) in edges for edge in edges)

@@ -1,6 +1,7 @@
 """The table of clients: who is certain, who only says so, and who says what is not so."""
 
 import tomllib
+import tracemalloc
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -91,6 +92,16 @@ def test_a_name_that_is_somebody_elses_is_noticed(claimed, redirect_uri, posed_a
     loopback = redirect_uri.startswith("http:")
     found = client_profiles.posed_as(claimed, redirect_uri, loopback=loopback)
     assert (found.name if found else None) == posed_as
+
+
+def test_a_name_that_unfolds_costs_little():
+    """This letter is four words once it is taken apart; whoever registers may have two hundred."""
+    name = "\ufdfa".join(map(chr, range(0x100, 0x150)))
+    tracemalloc.start()
+    client_profiles.posed_as(name, STRANGER, loopback=False)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1_000_000
 
 
 def test_a_user_agent_or_a_software_id_is_a_guess_and_no_more():
