@@ -13,13 +13,14 @@ SAVE = """
        set body = excluded.body, fetched_at = excluded.fetched_at, fresh_until = excluded.fresh_until
 """
 
-# Copies of what somebody approved stay whatever strangers make us fetch; keys are fetched for approved clients only.
+# Copies of what somebody approved stay whatever strangers make us fetch. Keys are fetched for approved clients only,
+# but each of those can name others all the time.
 DROP_OLDEST = """
     delete from fetched_documents
-     where kind = 'client'
+     where kind = :kind
        and rowid in (select fetched_documents.rowid
                        from fetched_documents left join clients on client_id = uri
-                      where kind = 'client' and client_id is null
+                      where kind = :kind and client_id is null
                       order by fetched_at desc, fetched_documents.rowid desc
                       limit -1 offset :keep)
 """
@@ -39,11 +40,11 @@ class FetchedDocumentStore:
         return Copy(**dict(row)) if row else None
 
     async def save(self, uri: str, copy: Copy, keep: int) -> None:
-        """In place of an older copy; of documents of clients that nobody approved, the newest ``keep`` stay."""
+        """In place of an older copy. The newest ``keep`` stay; of documents, those of approved clients do besides."""
 
         def save(connection: sqlite3.Connection) -> None:
             connection.execute(SAVE, {**self._key(uri), "uri": uri, **copy._asdict()})
-            connection.execute(DROP_OLDEST, {"keep": keep})
+            connection.execute(DROP_OLDEST, {"kind": self._kind, "keep": keep})
 
         await self._database.transact(save)
 

@@ -7,8 +7,10 @@ import pytest
 
 from mcpauth.app import build_services
 from mcpauth.errors import PageError
+from mcpauth.models.documents import Copy
 from mcpauth.oauth.issuer import issuers
 from mcpauth.settings import Settings
+from mcpauth.store.fetched_documents import FetchedDocumentStore
 from tests.conftest import ORIGIN, PASSWORD
 from tests.oauth_client import answer
 
@@ -302,6 +304,15 @@ async def test_strangers_documents_push_out_no_approved_one(
     ambient.time += 91 * 86400
     await services.sweep.run(ambient.now())
     assert rows()["fetched_documents"] == 0
+
+
+async def test_keys_do_not_pile_up(services, rows):
+    """An approved client may name another address for its keys each time."""
+    keys = FetchedDocumentStore(services.database, "keys")
+    for number in range(5):
+        await keys.save(f"https://client.example/{number}", Copy("{}", number, number), 3)
+    assert rows()["fetched_documents"] == 3
+    assert await keys.find("https://client.example/4") is not None
 
 
 async def test_our_own_address_and_others_beyond_this_computer_are_not_asked(client):
