@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import shlex
 import sys
 import webbrowser
 from typing import Any
@@ -117,7 +118,7 @@ class Report:
 
     def removed(self, text: str, left: list[str]) -> None:
         self._answer["left"] = left
-        self._say(text, *(f"Remove it yourself: python server.py client remove {one}" for one in left))
+        self._say(text, *(f"Remove it yourself: python server.py client remove {shlex.quote(one)}" for one in left))
 
     def end(self, connected: bool) -> None:
         warned = any(one.warnings for one in self._steps) or bool(self._answer["warnings"])

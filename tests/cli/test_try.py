@@ -202,6 +202,11 @@ async def test_the_clients_are_listed_with_what_is_not_known_of_them(tmp_path: P
     assert not os.listdir(tmp_path)
 
 
+def test_what_is_to_be_copied_does_nothing_else_in_a_shell(capsys: pytest.CaptureFixture[str]) -> None:
+    Report(as_json=False).removed("It could not be removed.", ["x; touch y"])
+    assert "client remove 'x; touch y'" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("client", "url"), [("nobody", None), ("claude", "host.example.com"), ("claude", "http://localhost:x/mcp")]
 )
