@@ -369,9 +369,9 @@ async def test_the_same_client_on_two_devices_is_two_grants(client, other, host,
 
 async def test_a_removed_client_is_gone_until_it_is_approved_again(client, host, connect, services):
     await connect(host.publish())
-    listed = (await services.operations.client_list())[0]
+    listed = (await services.operations.run("client list", {}))[0]
     assert (listed["client_id"], listed["registered"]) == (client.client_id, "by its document")
-    await services.operations.client_remove(client.client_id)
+    await services.operations.run("client remove", {"client_id": client.client_id})
     assert (await client.initialize()).status == 401
     assert (await client.refresh()).error == "invalid_client"
     assert (await connect(client.client_id)).status == 200
