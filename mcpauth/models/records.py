@@ -190,6 +190,7 @@ class Story(Record):
     client_name: str | None = None
     addresses: tuple[str, ...] = ()
     user_agent: str = ""
+    user_agents: tuple[str, ...] = ()
     attempts: tuple[str, ...] = ()
     sessions: tuple[str, ...] = ()
     steps: tuple[Step, ...] = ()

@@ -26,6 +26,8 @@ MOST_NAMES = 5  # of addresses, attempts and sessions in one story
 SAVING = 2.0
 # Within these, what comes from an address without saying whose it is belongs to what it did before.
 SAME_ADDRESS, SAME_CLIENT = 600, 3600
+# A client that is connected may look around again before it uses what it has: many do at every start.
+COMING_BACK = 60
 
 # The person's browser takes these steps, not the client.
 BROWSER: frozenset[StepKind] = frozenset({"authorize", "sign-in", "consent"})
@@ -65,6 +67,7 @@ class Trace:
         self._stories: dict[str, Story] = {}  # the one that went on last is the last
         self._by: dict[tuple[str, str], str] = {}  # the newest story of a session, an attempt, a client, an address
         self._heard: set[str] = set()  # sessions of which an MCP request has come
+        self._looking: dict[str, None] = {}  # addresses that looked around since; the newest is the last
         self._changed: set[str] = set()
         self._removed: set[str] = set()
 
@@ -73,9 +76,9 @@ class Trace:
             self._keep(story)
         self._changed.clear()
 
-    def is_news(self, session_id: str) -> bool:
-        """Whether no MCP request of this session has been taken down yet."""
-        return session_id not in self._heard
+    def is_news(self, session_id: str, address: str) -> bool:
+        """Whether no MCP request of this session has been taken down since somebody at ``address`` looked around."""
+        return session_id not in self._heard or address in self._looking
 
     def add(self, taken: Taken) -> None:
         """Never raises, never waits; when steps come faster than they can be taken down, the oldest are left out."""
@@ -89,6 +92,12 @@ class Trace:
         )
         if taken.kind == "mcp" and taken.session_id is not None and taken.status < 400:
             self._heard.add(taken.session_id)
+            self._looking.pop(taken.address, None)
+        elif taken.kind in ("challenge", "discovery"):
+            self._looking.pop(taken.address, None)
+            self._looking[taken.address] = None
+            if len(self._looking) > MOST_STORIES:
+                del self._looking[next(iter(self._looking))]
         self._waiting.append((self._ambient.now(), taken))
 
     def stories(self) -> list[Story]:
@@ -133,7 +142,7 @@ class Trace:
             if taken.client_id is None and taken.kind in ("lost", "sign-in"):
                 return  # Scanners ask for everything, and a person may sign in for nothing.
             story = Story(story_id=self._ambient.identifier()[:8], began_at=now, last_at=now)
-        if taken.client_id is not None and taken.kind != "refresh":
+        if taken.client_id is not None or taken.session_id is not None:
             story = self._with_first_steps(story, taken, now)
         self._keep(
             story.model_copy(
@@ -142,6 +151,7 @@ class Trace:
                     "client_id": taken.client_id or story.client_id,
                     "client_name": taken.client_name or story.client_name,
                     "user_agent": story.user_agent if taken.kind in BROWSER else taken.user_agent,
+                    "user_agents": _with(story.user_agents, None if taken.kind in BROWSER else taken.user_agent),
                     "addresses": _with(story.addresses, taken.address),
                     "attempts": _with(story.attempts, taken.attempt),
                     "sessions": _with(story.sessions, taken.session_id),
@@ -173,18 +183,20 @@ class Trace:
         return None if story_id is None else self._stories[story_id]
 
     def _with_first_steps(self, story: Story, taken: Taken, now: int) -> Story:
-        """What the same address looked at before it said whose client it is, is the beginning of this story."""
+        """What the same address looked at before it said whose client it is, belongs to this story."""
         first = self._at("nobody", taken.address)
-        if first is None or first.story_id == story.story_id or first.last_at <= now - SAME_ADDRESS:
+        if first is None or first.story_id == story.story_id or not _leads_to(taken, story, first, now):
             return story
         self._drop(first.story_id)
-        steps = sorted([*first.steps, *story.steps], key=lambda step: step.at)
+        earlier, later = sorted((first, story), key=lambda one: one.began_at)
+        steps = sorted([*earlier.steps, *later.steps], key=lambda step: step.at)
         return story.model_copy(
             update={
                 "began_at": min(first.began_at, story.began_at),
                 "addresses": _with(story.addresses, *first.addresses),
                 "user_agent": first.user_agent or story.user_agent,
-                "steps": tuple(steps[-MOST_STEPS:]),
+                "user_agents": _with(story.user_agents, *first.user_agents),
+                "steps": _shortened(tuple(steps)),
             }
         )
 
@@ -243,6 +255,14 @@ def _is_another(story: Story, taken: Taken) -> bool:
         case "challenge" | "discovery":
             return _is_connected(story)
     return False
+
+
+def _leads_to(taken: Taken, story: Story, first: Story, now: int) -> bool:
+    if taken.kind not in ("refresh", "mcp"):
+        return first.last_at > now - SAME_ADDRESS
+    # Beside a client that is connected, another may fail: only what the same programs did just now is taken.
+    known = {*story.user_agents, taken.user_agent}
+    return taken.status < 400 and first.last_at > now - COMING_BACK and known.issuperset(first.user_agents)
 
 
 def _is_only_claimed(taken: Taken) -> bool:

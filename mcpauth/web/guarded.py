@@ -182,7 +182,9 @@ class GuardedHandler(JSONHandler):
         """The trace hears of the first request of a session, and of those that were refused."""
         trace: Trace | None = self.settings.get("trace")
         session_id = self._grant_session
-        news = trace is not None and session_id is not None and trace.is_news(session_id)
+        news = (
+            trace is not None and session_id is not None and trace.is_news(session_id, self.site.party_of(self.request))
+        )
         if self.step is None and (news or self.get_status() >= 400):
             self.step = "mcp"
             self.tell(session_id=session_id)

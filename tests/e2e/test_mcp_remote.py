@@ -11,7 +11,7 @@ from mcp.client.stdio import stdio_client
 from tests.e2e.chromium import need
 from tests.e2e.opener import Opener, opener
 from tests.e2e.person import allow
-from tests.live import LiveServer
+from tests.live import LiveServer, run
 from tests.node import MODULES, node
 
 PROXY = MODULES / "mcp-remote/dist/proxy.js"
@@ -39,6 +39,10 @@ async def test_mcp_remote_asks_for_a_person_once(
         assert "expired" not in kept.read_text()
         assert not person.done()
         person.cancel()
+    # It looks around at every start, and that is no attempt of its own.
+    status, printed, _ = await run(real_server.directory, "trace", "--json")
+    assert status == 0
+    assert {story["verdict"] for story in json.loads(printed)} == {"connected"}
 
 
 async def sign_in(server: LiveServer, browser: Opener) -> None:

@@ -101,6 +101,38 @@ async def test_two_clients_behind_one_address_are_two_stories(client, browser, s
     assert [story["verdict"] for story in await stories()] == ["connected", "connected"]
 
 
+async def test_a_client_that_looks_around_again_at_every_start_has_one_story(client, browser, ambient, stories):
+    await look(client)
+    await client.connect(browser, "ada", PASSWORD)
+    await client.initialize()
+    for _ in range(30):
+        ambient.time += 3600
+        await look(client)
+        assert (await client.mcp({"id": 1}, Authorization="Bearer expired")).status == 401
+        await client.refresh()
+        await look(client)
+        await client.initialize()
+    (story,) = await stories()
+    assert story["verdict"] == "connected"
+    assert kinds(story)[3:5] == ["registration", "authorize"]
+    looked = ["challenge", "discovery", "discovery", "mcp"]
+    assert kinds(story)[-9:] == [*looked, "refresh", *looked]
+
+
+async def test_a_client_that_fails_beside_one_that_is_connected_has_its_own_story(client, browser, stories, base_url):
+    await client.connect(browser, "ada", PASSWORD)
+    await client.initialize()
+    other = OAuthClient(client.origin, base_url)
+    other.address = client.address
+    reply = await other.fetch("/.well-known/oauth-authorization-server", User_Agent="another/1")
+    assert reply.status == 200
+    await client.initialize()
+    await client.refresh()
+    failed, connected = await stories()
+    assert kinds(failed) == ["discovery"]
+    assert connected["verdict"] == "connected"
+
+
 async def test_where_it_stopped_and_what_to_do(client, browser, ambient, stories):
     async def now():
         *_, story = await stories()
@@ -236,11 +268,11 @@ async def test_stories_survive_a_restart_and_go_on(client, browser, services, am
     (before,), (after,) = services.trace.stories(), again.stories()
     assert after == before
     (session_id,) = after.sessions
-    assert again.is_news(session_id)
+    assert again.is_news(session_id, client.address)
     again.add(Taken("mcp", 200, "POST /mcp", client.address, "", session_id=session_id))
     (after,) = again.stories()
     assert after.steps[-1].kind == "mcp"
-    assert not again.is_news(session_id)
+    assert not again.is_news(session_id, client.address)
 
 
 def step(kind, **about):
