@@ -77,6 +77,14 @@ def _stopped(text: str, cause: str, fix: str) -> Verdict:
 
 
 ENDINGS = (
+    Ending(
+        lambda c: bool(c.steps) and c.steps[-1].status == 421,
+        _stopped(
+            "asked under a name that is not this server's",
+            "The client, or the proxy in front, uses another host name than MCP_OAUTH_PUBLIC_URL has.",
+            "Set MCP_OAUTH_PUBLIC_URL to the address that clients use, and let the proxy pass the Host header on.",
+        ),
+    ),
     # After it was connected.
     Ending(
         lambda c: c.refused("refresh", "used before"),

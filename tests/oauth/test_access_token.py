@@ -154,6 +154,22 @@ CHANGES = [
 ]
 
 
+async def test_no_request_asks_the_database(client, browser, owner, services):
+    await client.connect(browser, "ada", PASSWORD)
+    session_id = (await client.initialize()).headers["Mcp-Session-Id"]
+    request = {"jsonrpc": "2.0", "id": 2, "method": "tools/list", "params": {}}
+    before = await client.mcp(request, Mcp_Session_Id=session_id)
+    assert before.json["result"]["tools"]
+
+    def rename(old, new):
+        tables = ("users", "clients", "grants", "sessions", "refresh_tokens", "mcp_sessions", "published_names")
+        return lambda connection: [connection.execute(f"alter table {old}{one} rename to {new}{one}") for one in tables]
+
+    await services.database.transact(rename("", "hidden_"))
+    assert (await client.mcp(request, Mcp_Session_Id=session_id)).body == before.body
+    await services.database.transact(rename("hidden_", ""))
+
+
 async def test_claims_that_disagree_with_the_session_are_refused(connected, services):
     claims = claims_of(connected)
     for change in CHANGES:

@@ -222,6 +222,22 @@ async def test_a_path_that_a_proxy_cut(client, stories):
     assert story["verdict"] == "the client asked at addresses that do not exist here"
 
 
+@pytest.mark.parametrize("path", ["/mcp", "/.well-known/oauth-protected-resource/mcp"])
+async def test_another_name_of_this_computer(client, ambient, stories, path):
+    assert (await client.fetch(path, Host="other.example")).status == 421
+    ambient.time += 61
+    (story,) = await stories()
+    assert story["verdict"] == "asked under a name that is not this server's"
+
+
+async def test_a_client_that_was_set_to_use_no_sign_in(client, ambient, stories):
+    assert (await client.fetch("/mcp", "POST", {})).status == 401
+    ambient.time += 61
+    (story,) = await stories()
+    assert story["verdict"] == "asked for /mcp without a token, and went no further"
+    assert "OAuth" in story["fix"]
+
+
 async def test_a_scanner_leaves_no_story(client, stories):
     for path in ("/wp-login.php", "/.env", "/cgi-bin/x"):
         await client.fetch(path)
