@@ -26,8 +26,6 @@ logger = logging.getLogger(__name__)
 
 ABOUT_US = {"name": "mcpauth", "version": __version__}
 
-# For a server to start and answer initialize: the first run of npx or uvx downloads the program.
-OPENING = 60.0
 # For its answers to what nobody but us has asked.
 PATIENCE = 20.0
 # Answers that a server has not taken; one that asks more and reads nothing is not owed any.
@@ -59,17 +57,13 @@ class LegacySession:
             "clientInfo": ABOUT_US,
         }
         try:
-            async with asyncio.timeout(OPENING):
-                answer = await self._request("initialize", declared)
-                if "result" not in answer:
-                    raise BackendUnavailable(f"the server {self._name} refused to initialize")
-                self._greeting = frames.members(answer["result"])
-                await connection.notify(frames.notification("notifications/initialized"))
-        except BaseException as error:
+            answer = await self._request("initialize", declared)
+            if "result" not in answer:
+                raise BackendUnavailable(f"the server {self._name} refused to initialize")
+            self._greeting = frames.members(answer["result"])
+            await connection.notify(frames.notification("notifications/initialized"))
+        except BaseException:
             await connection.close()
-            if isinstance(error, TimeoutError):
-                why = f"the server {self._name} did not answer in {OPENING:.0f} seconds"
-                raise BackendUnavailable(why) from None
             raise
 
     @property

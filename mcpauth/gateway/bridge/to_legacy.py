@@ -7,7 +7,7 @@ from typing import Any
 
 from ... import log
 from ...ambient import Ambient
-from ...errors import GatewayError, SessionLost
+from ...errors import BackendUnavailable, GatewayError, SessionLost
 from .. import frames
 from ..backend import Backend
 from ..frames import Frame
@@ -21,6 +21,9 @@ from .subscription import Subscription
 from .waiting_calls import WaitingCalls
 
 logger = logging.getLogger(__name__)
+
+# For a server to start and answer initialize: the first run of npx or uvx downloads the program.
+OPENING = 60.0
 
 IDLE_STOP = 15 * 60
 
@@ -80,8 +83,13 @@ class ToLegacy:
         await asyncio.gather(*(session.close() for session in self._opened), *self._tasks, return_exceptions=True)
 
     async def _open(self, caller: Caller) -> LegacySession:
-        session = LegacySession(self._backend.name, caller, self._changed)
-        await session.start(await self._backend.open(session.hear, caller.subject))
+        name = self._backend.name
+        session = LegacySession(name, caller, self._changed)
+        try:
+            async with asyncio.timeout(OPENING):
+                await session.start(await self._backend.open(session.hear, caller.subject))
+        except TimeoutError:
+            raise BackendUnavailable(f"the server {name} did not answer in {OPENING:.0f} seconds") from None
         self._opened = {one for one in self._opened if not one.over} | {session}
         return session
 

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from mcpauth.gateway.bridge import to_legacy
 from mcpauth.gateway.configuration import RemoteServer
 from mcpauth.gateway.http import HttpBackend
 from mcpauth.gateway.served import Served
@@ -14,6 +15,7 @@ from tests.fakes.mcp_http_server import McpHttpServer
 from tests.gateway.bridge.test_questions_to_legacy_clients import answered, text
 from tests.gateway.bridge.test_questions_to_modern_clients import ANSWERS, ELICIT, asked, retry
 from tests.gateway.test_http_backend import AT_ONCE, headers_of, until
+from tests.gateway.test_http_backend_2024 import OldServer
 
 EVERYTHING = {"elicitation": {}, "sampling": {}, "roots": {}}
 SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
@@ -68,6 +70,22 @@ def connect(serve):
 
 
 # Modern clients, and a server of the older era.
+
+
+async def test_a_server_that_never_begins_is_not_waited_for_without_end(serve, servers, monkeypatch):
+    old = servers(OldServer)
+    gateway = await serve(Served(HttpBackend("far", RemoteServer(url=old.url, type="sse"), {}, AT_ONCE)))
+    await gateway.settled()
+    old.acts["GET"] = say_nothing
+    monkeypatch.setattr(to_legacy, "OPENING", 0.2)
+    answer = await ModernClient(gateway, "far").call("echo")
+    assert "did not answer" in answer["result"]["content"][0]["text"]
+
+
+async def say_nothing(handler):
+    handler.set_header("Content-Type", "text/event-stream")
+    await handler.flush()
+    await handler.gone
 
 
 async def test_a_modern_client_has_an_mcp_session_there(connect, old):
