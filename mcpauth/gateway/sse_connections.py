@@ -64,26 +64,19 @@ class SseConnection:
         self._news, self._room = asyncio.Event(), asyncio.Event()
         self._closed = False
         self._reading: dict[asyncio.Task[None], Messages | None] = {}
+        self._taking = 0
 
     def belongs_to(self, principal: Principal) -> bool:
         return (self.principal.subject, self.principal.client_id) == (principal.subject, principal.client_id)
 
     async def take(self, principal: Principal, body: bytes) -> None:
-        if len(self._reading) > REQUESTS:
+        if len(self._reading) + self._taking > REQUESTS:
             raise BackendUnavailable("too many requests are under way; wait for their answers")
-        answer = await self._gateway.forward(
-            principal, body, backend=None, session_id=self._session_id, protocol_version=VERSION
-        )
-        if isinstance(answer.error, ParseError):
-            raise answer.error
-        if answer.session_id is not None:
-            self._end_session()
-            self._session_id = answer.session_id
-            self._read(self._listen(answer.session_id))
-        if answer.reply is not None:
-            await self._put(answer.reply)
-        elif answer.replies is not None:
-            self._read(self._relay(answer.replies), answer.replies)
+        self._taking += 1
+        try:
+            await self._take(principal, body)
+        finally:
+            self._taking -= 1
 
     def close(self) -> None:
         if not self._closed:
@@ -107,6 +100,24 @@ class SseConnection:
                 return self._messages.popleft()
             await self._news.wait()
         raise StopAsyncIteration
+
+    async def _take(self, principal: Principal, body: bytes) -> None:
+        answer = await self._gateway.forward(
+            principal, body, backend=None, session_id=self._session_id, protocol_version=VERSION
+        )
+        if isinstance(answer.error, ParseError):
+            raise answer.error
+        if answer.session_id is not None:
+            self._end_session()
+            self._session_id = answer.session_id
+            if self._closed:
+                self._end_session()
+                return
+            self._read(self._listen(answer.session_id))
+        if answer.reply is not None:
+            await self._put(answer.reply)
+        elif answer.replies is not None:
+            self._read(self._relay(answer.replies), answer.replies)
 
     async def _put(self, message: bytes) -> None:
         while len(self._messages) >= ROOM and not self._closed:

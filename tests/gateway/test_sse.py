@@ -11,7 +11,8 @@ from tornado.httpclient import AsyncHTTPClient
 from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
-from mcpauth.gateway.sse_connections import ROOM, SseConnections
+from mcpauth.errors import BackendUnavailable
+from mcpauth.gateway.sse_connections import REQUESTS, ROOM, SseConnections
 from mcpauth.web import event_stream
 from mcpauth.web.limits import WITH_MESSAGES, LimitedApplication
 from mcpauth.web.mcp import JSON_WITHIN, McpHandler
@@ -166,6 +167,28 @@ async def test_a_client_that_does_not_read_is_waited_for(server):
     assert len(connection._messages) <= ROOM
     assert heard[-1]["result"]["content"][0]["text"] == "flooded"
     connection.close()
+
+
+async def test_a_client_that_does_not_read_may_not_say_more_and_more(server):
+    connection = server.connections.open(principal())
+    ping = json.dumps({"jsonrpc": "2.0", "id": 1, "method": "ping"}).encode()
+    waiting = [asyncio.create_task(connection.take(principal(), ping)) for _ in range(ROOM + REQUESTS + 1)]
+    await asyncio.wait(waiting[:ROOM])
+    with pytest.raises(BackendUnavailable):
+        await connection.take(principal(), ping)
+    connection.close()
+    await asyncio.gather(*waiting)
+
+
+async def test_a_stream_that_ends_during_initialize_leaves_no_session(server):
+    connection = server.connections.open(principal())
+    body = json.dumps({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": INITIALIZE}).encode()
+    beginning = asyncio.create_task(connection.take(principal(), body))
+    while not server.gateway._sessions.of_endpoint(None):  # noqa: ASYNC110 - it has begun
+        await asyncio.sleep(0)
+    connection.close()
+    await beginning
+    assert server.gateway._sessions.of_endpoint(None) == []
 
 
 async def test_it_is_there_when_it_is_wanted(tmp_path):
