@@ -119,7 +119,8 @@ class StdioSession:
         return sent.exchange
 
     def _tell(self, frame: Frame) -> None:
-        if self._over is None:
+        """One that reads nothing for long is told nothing more, whatever it asks."""
+        if self._over is None and not self._child.stuck:
             self._child.write(frames.encode_line(frame))
 
     def _subscribe(self, frame: Frame, begins: bool) -> None:

@@ -3,6 +3,7 @@ import json
 import logging
 import os
 
+import msgspec
 import pytest
 
 from mcpauth.gateway import child as child_module
@@ -229,3 +230,16 @@ async def test_a_program_that_does_not_start_is_named(serve, child, command):
 async def test_a_child_in_a_group_of_its_own_is_not_ours(connect):
     client = await connect()
     assert os.getpgid(int(await client.text("pid"))) != os.getpgid(0)
+
+
+async def test_a_child_that_does_not_read_is_told_no_more_than_can_wait(child):
+    backend = child("deaf", command="sleep", args=("600",))._backend
+    session = await backend.open(lambda frame: None, "ann")
+    frame = {"jsonrpc": msgspec.Raw(b'"2.0"'), "method": msgspec.Raw(b'"%s"' % (b"x" * 2**20))}
+    waiting = []
+    for _ in range(64):
+        waiting.append(asyncio.create_task(session.notify(frame)))
+        await asyncio.sleep(0)
+    assert session._child._pipes.stdin.get_write_buffer_size() < child_module.BACKLOG + 2**22
+    await session.close()
+    await asyncio.gather(*waiting)
