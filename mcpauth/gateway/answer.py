@@ -57,6 +57,7 @@ class Replies:
                     self.served, self._source, self._again = self._others.pop(0), None, False
                     continue
                 self.finished = True
+                self._session.end(self)
                 return frames.encode(frame if self.change is None else self.change(frame))
             outward = self._session.outward(self._link, frame)
             if outward is not None:
@@ -77,6 +78,7 @@ class Replies:
     async def _next(self) -> Frame:
         try:
             if self._source is None:
+                self._session.begin(self, is_request=True)
                 self._link, self._source = await self._session.send(self.served, self._frame)
             frame = await anext(self._source)
             if "method" not in frame:

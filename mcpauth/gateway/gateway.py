@@ -234,12 +234,14 @@ class Gateway:
         if session_id is None:
             raise InvalidMessage("Mcp-Session-Id is missing: begin with initialize")
         session = self._sessions.find(principal, endpoint.name, session_id)
-        if method is None:
-            await session.answer(frame)
-        elif "id" not in frame:
-            await session.notify(frame)
-        else:
+        if method is not None and "id" in frame:
             return await endpoint.request(principal, session, method, frame)
+        task = asyncio.current_task()
+        session.begin(task, is_request=False)
+        try:
+            await (session.answer(frame) if method is None else session.notify(frame))
+        finally:
+            session.end(task)
         return ACCEPTED
 
     async def _batch(

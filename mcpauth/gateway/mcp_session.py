@@ -26,6 +26,9 @@ logger = logging.getLogger(__name__)
 OPENING = 60.0
 # For a backend to take what it is told beside the client's requests.
 TELLING = 5.0
+# Requests of a client that may be under way: they go on when it leaves, so nothing else bounds them. As many more
+# messages may be on their way beside them: it can still cancel, and answer what it is asked.
+UNDER_WAY = 256
 
 
 class Link:
@@ -72,11 +75,21 @@ class McpSession:
         self._former: weakref.WeakSet[BackendSession] = weakref.WeakSet()  # they may still end what they began
         self._opening: dict[str, asyncio.Task[Link]] = {}
         self._opened: set[str] = set()  # the backends that it had a session with
+        self._under_way: weakref.WeakSet[object] = weakref.WeakSet()
         self._ended = False
 
     def linked(self, backend: str) -> bool:
         """Whether there is a session with the backend, or soon will be."""
         return backend in self._links or backend in self._opening
+
+    def begin(self, work: object, *, is_request: bool) -> None:
+        """Raises BackendUnavailable when the client has as much under way as it may have."""
+        if len(self._under_way) >= (UNDER_WAY if is_request else 2 * UNDER_WAY):
+            raise BackendUnavailable("too many messages of this MCP session are under way; wait for their answers")
+        self._under_way.add(work)
+
+    def end(self, work: object) -> None:
+        self._under_way.discard(work)
 
     async def greet(self, served: Served) -> Frame:
         """What the backend answers to initialize. That the session is initialized, the client tells it."""

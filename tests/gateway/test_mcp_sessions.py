@@ -4,6 +4,7 @@ import json
 import pytest
 
 from mcpauth.errors import InvalidMessage, ParseError, UnknownBackend, UnknownSession
+from mcpauth.gateway import mcp_session
 from mcpauth.gateway import served as gateway_served
 from tests.fakes.mcp_client import INITIALIZE, Client, gone, principal
 
@@ -137,3 +138,21 @@ async def test_an_unknown_server_is_not_there(gateway):
 async def test_an_answer_that_nobody_waits_for_is_taken(gateway):
     client = await begin(gateway)
     assert (await client.post({"jsonrpc": "2.0", "id": 77, "result": {}})).reply is None
+
+
+async def test_a_client_that_leaves_its_requests_may_not_begin_ever_more(gateway, monkeypatch):
+    monkeypatch.setattr(mcp_session, "UNDER_WAY", 2)
+    client = await begin(gateway, "fake")
+    await client.text("pid")
+    left = [await client.send("tools/call", {"name": "never"}, request_id=number) for number in (11, 12)]
+    for answer in left:
+        answer.replies.leave()
+    going_on = [asyncio.create_task(client.frames(answer)) for answer in left]
+    await asyncio.sleep(0)
+    assert "under way" in (await client.request("ping"))["error"]["message"]
+    assert "under way" in await client.text("echo")
+    await client.notify("notifications/cancelled", {"requestId": 11})
+    await going_on[0]
+    assert "result" in await client.request("ping")
+    await client.notify("notifications/cancelled", {"requestId": 12})
+    await asyncio.gather(*going_on)
