@@ -60,7 +60,7 @@ class SharedSessions(Generic[S, C]):
         self._name, self._open_one = name, open_one
         self._share, self._idle_stop, self._ambient = share, idle_stop, ambient
         self._entries: dict[Key, _Entry[S]] = {}
-        self._opening: dict[Key, asyncio.Task[S]] = {}
+        self._opening: dict[Key, tuple[C, asyncio.Task[S]]] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
     async def join(self, caller: C) -> S:
@@ -87,27 +87,32 @@ class SharedSessions(Generic[S, C]):
             for entry in list(self._entries.values()):
                 if entry.caller.grant_id == grant_id:
                     self._dismiss(entry, "its grant has ended")
+            for caller, opening in self._opening.values():
+                if caller.grant_id == grant_id:
+                    opening.cancel()
 
     async def close(self) -> None:
         """Those that were being opened are not; the backend itself ends those that run."""
-        for opening in self._opening.values():
+        openings = [opening for _, opening in self._opening.values()]
+        for opening in openings:
             opening.cancel()
-        await asyncio.gather(*self._opening.values(), *self._closing, return_exceptions=True)
+        await asyncio.gather(*openings, *self._closing, return_exceptions=True)
         self._entries.clear()
 
     async def _opened(self, key: Key, caller: C) -> S:
         """A new one; whoever comes while it is being opened waits for the same."""
-        opening = self._opening.get(key)
-        if opening is None:
+        if key in self._opening:
+            _, opening = self._opening[key]
+        else:
             self._make_room(caller)
             opening = asyncio.create_task(self._open(key, caller))
-            self._opening[key] = opening
+            self._opening[key] = caller, opening
             opening.add_done_callback(lambda _: self._opening.pop(key))
         try:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
             if opening.cancelled():
-                raise BackendUnavailable("the server is stopping") from None
+                raise BackendUnavailable(f"{self._name} was stopped before it was ready") from None
             raise
 
     async def _open(self, key: Key, caller: C) -> S:
@@ -118,7 +123,8 @@ class SharedSessions(Generic[S, C]):
 
     def _make_room(self, caller: C) -> None:
         theirs = [entry for entry in self._entries.values() if entry.caller.subject == caller.subject]
-        if len(theirs) < PER_USER:
+        opening = sum(other.subject == caller.subject for other, _ in self._opening.values())
+        if len(theirs) + opening < PER_USER:
             return
         idle = next((entry for entry in theirs if not entry.session.busy), None)
         if idle is None:

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from mcpauth.gateway.modern import shared
 from tests.fakes.mcp_client import gone, principal
 
 PREFIX = "io.modelcontextprotocol/"
@@ -269,3 +270,27 @@ async def test_too_many_resources_in_one_subscription_are_refused(to_legacy):
     client = (await to_legacy())()
     wanted = {"notifications": {"resourceSubscriptions": [f"mem://{n}" for n in range(257)]}}
     assert (await client.request("subscriptions/listen", wanted))["error"]["code"] == -32602
+
+
+async def test_a_user_has_so_many_sessions_even_when_they_begin_at_once(to_legacy, monkeypatch):
+    monkeypatch.setattr(shared, "PER_USER", 2)
+    join = await to_legacy()
+    clients = [join(**{f"x{number}": {}}) for number in range(4)]
+    answers = await asyncio.gather(*(client.call("pid") for client in clients))
+    refused = [answer["result"]["content"][0]["text"] for answer in answers if "isError" in answer["result"]]
+    assert len(refused) == 2
+    assert all("are busy for you" in text for text in refused)
+
+
+async def test_what_begins_when_its_grant_ends_does_not_begin(to_legacy):
+    client = (await to_legacy())()
+    await client.gateway.settled()
+    beginning = asyncio.create_task(client.call("pid"))
+    sessions = client.gateway._backends["old"]._bridge._sessions
+    while not sessions._opening:  # noqa: ASYNC110 - the request is on its way
+        await asyncio.sleep(0)
+    ((_, opening),) = sessions._opening.values()
+    await client.gateway.end_grant("g1")
+    assert "isError" in (await beginning).get("result", {"isError": True})
+    await asyncio.wait([opening])
+    assert not sessions._entries
