@@ -7,7 +7,7 @@ from typing import Protocol
 import msgspec
 
 from .. import log
-from ..errors import BackendUnavailable, GatewayError, SessionLost, UnknownSession
+from ..errors import BackendUnavailable, GatewayError, RequestCancelled, SessionLost, UnknownSession
 from . import frames, tools
 from .event_log import EventStream
 from .frames import Frame
@@ -104,7 +104,7 @@ class Replies:
 
     def _failed(self, error: GatewayError) -> Frame:
         to = self._frame["id"]
-        if self._source is not None:
+        if self._source is not None or isinstance(error, RequestCancelled):
             self._others.clear()  # It was cancelled, or the server broke over it: that is no answer.
         elif frames.text(self._frame["method"]) == "tools/call":
             return tools.error(to, error.message)  # Nothing was called: as with a tool that is not there.

@@ -6,8 +6,10 @@ import logging
 import weakref
 from collections.abc import AsyncIterator, Callable, Mapping
 
+import msgspec
+
 from .. import log
-from ..errors import BackendUnavailable, GatewayError, UnknownSession
+from ..errors import BackendUnavailable, GatewayError, RequestCancelled, UnknownSession
 from . import frames, log_message
 from .backend import BackendSession
 from .catalogue import Catalogue
@@ -76,6 +78,7 @@ class McpSession:
         self._opening: dict[str, asyncio.Task[Link]] = {}
         self._opened: set[str] = set()  # the backends that it had a session with
         self._under_way: weakref.WeakSet[object] = weakref.WeakSet()
+        self._unsent: list[Frame] = []  # requests that wait until there is a session with the backend
         self._ended = False
 
     def linked(self, backend: str) -> bool:
@@ -97,14 +100,14 @@ class McpSession:
 
     async def send(self, served: Served, frame: Frame) -> tuple[Link, AsyncIterator[Frame]]:
         """Who has the request now, and what comes back. A backend session that was over is opened again."""
-        link = self._links.get(served.name) or await self._link(served)
+        link = self._links.get(served.name) or await self._link_for(served, frame)
         try:
             return link, link.session.request(frame)
         except BackendUnavailable:
             if self._links.get(served.name) is link:
                 del self._links[served.name]
                 self._former.add(link.session)
-        link = self._links.get(served.name) or await self._link(served)
+        link = self._links.get(served.name) or await self._link_for(served, frame)
         return link, link.session.request(frame)
 
     async def revive(self, served: Served) -> None:
@@ -178,6 +181,9 @@ class McpSession:
             if (asked := self._requests.progress(frame)) is not None:
                 await asked[0].session.notify(asked[1])
             return
+        if frames.text(frame["method"]) == "notifications/cancelled":
+            wanted = frames.members(frame.get("params")).get("requestId")
+            self._unsent = [one for one in self._unsent if wanted is None or not _same_id(one["id"], wanted)]
         initialized = frames.text(frame["method"]) == "notifications/initialized"
         for link in list(self._links.values()):
             if not (initialized and link.initialized):
@@ -214,6 +220,17 @@ class McpSession:
             if not self._ended:
                 self._lost(self)
             raise
+
+    async def _link_for(self, served: Served, frame: Frame) -> Link:
+        """Raises RequestCancelled when the client has cancelled the request by then."""
+        self._unsent.append(frame)
+        try:
+            link = await self._link(served)
+            if not any(one is frame for one in self._unsent):
+                raise RequestCancelled("the request was cancelled")
+            return link
+        finally:
+            self._unsent = [one for one in self._unsent if one is not frame]
 
     async def _shared(self, served: Served, *, first: bool) -> Link:
         """A new session with the backend; whoever comes while it is being opened waits for the same."""
@@ -287,6 +304,10 @@ class McpSession:
         mapped = self.outward(link, frame)
         if mapped is not None:
             self.mailbox.put(frames.encode(mapped))
+
+
+def _same_id(one: msgspec.Raw, other: msgspec.Raw) -> bool:
+    return frames.identifier(one) == frames.identifier(other)
 
 
 async def last(answers: AsyncIterator[Frame], aside: Callable[[Frame], None]) -> Frame:

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from mcpauth.gateway import child as child_module
-from tests.fakes.mcp_client import Client, gone
+from tests.fakes.mcp_client import INITIALIZE, Client, gone
 
 
 async def frames(answer):
@@ -52,6 +52,19 @@ async def test_progress_reaches_the_request_that_asked_for_it(connect):
         assert [frame["params"] for frame in told[:-1]] == [
             {"progressToken": token, "progress": step} for step in range(3)
         ]
+
+
+async def test_what_is_cancelled_before_the_child_is_there_never_reaches_it(serve, child):
+    gateway = await serve(child("fake", "echo"))
+    await gateway.settled()
+    client = Client(gateway, "fake")
+    await client.initialize({**INITIALIZE, "protocolVersion": "2025-11-25", "capabilities": {}})
+    calling = asyncio.create_task(client.request("tools/call", {"name": "echo"}, request_id=41))
+    await asyncio.sleep(0)
+    await client.notify("notifications/cancelled", {"requestId": "41"})
+    await client.notify("notifications/cancelled", {"requestId": 41})
+    assert (await calling)["error"]["message"] == "the request was cancelled"
+    assert json.loads(await client.text("heard")).count("tools/call") == 1
 
 
 async def test_a_cancellation_names_the_request_by_type_and_value(connect):
