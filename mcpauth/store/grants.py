@@ -113,6 +113,10 @@ def notice(connection: sqlite3.Connection, grant_id: str, kind: str, now: int) -
     connection.execute(NOTICE, {"grant_id": grant_id, "kind": kind, "now": now})
 
 
+class _NothingToApprove(Exception):
+    """Takes back what the transaction has done so far."""
+
+
 class GrantStore:
     def __init__(self, database: Database, sessions: "SessionStore") -> None:
         self._database, self._sessions = database, sessions
@@ -127,12 +131,13 @@ class GrantStore:
     ) -> bool:
         """Store the grant and its code in one transaction; with ``described``, a client that never registered.
 
-        False when ``once_hash`` was used before, or client or user are gone meanwhile; then nothing is stored.
+        False when ``once_hash`` was used before, or client or user are gone, paused or refused meanwhile; then
+        nothing is stored.
         """
 
-        def approve(connection: sqlite3.Connection) -> bool:
+        def approve(connection: sqlite3.Connection) -> None:
             if not used_once.use(connection, once_hash, once_until):
-                return False
+                raise _NothingToApprove
             if described is not None:
                 clients.describe(connection, described)
             used = connection.execute(
@@ -143,14 +148,17 @@ class GrantStore:
                 "select 1 from users where user_id = ? and role != 'pending'", (grant.user_id,)
             ).fetchone()
             if used.rowcount != 1 or user is None:
-                return False
+                raise _NothingToApprove
             if not client_approvals.approve_with_grant(connection, grant.client_id, grant.created_at):
-                return False
+                raise _NothingToApprove
             connection.execute(INSERT, values_of(grant))
             connection.execute(INSERT_CODE, code.model_dump())
-            return True
 
-        return await self._database.transact(approve)
+        try:
+            await self._database.transact(approve)
+        except _NothingToApprove:
+            return False
+        return True
 
     async def deny(self, once_hash: str, once_until: int) -> bool:
         """That there will be no grant. False when ``once_hash`` was used before."""

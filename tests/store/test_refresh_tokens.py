@@ -3,6 +3,7 @@
 import asyncio
 
 from mcpauth.models.records import Grant
+from mcpauth.store.client_approvals import ClientApprovalStore
 from mcpauth.store.refresh_tokens import NewToken, Refused, Rotated
 from tests.conftest import FixedAmbient
 from tests.store.conftest import DAY, Stores
@@ -87,6 +88,26 @@ async def test_a_code_is_redeemed_once_however_many_come(stores: Stores, ambient
     assert stores.live == await stores.on_disk()
     assert len(stores.live) == 1
     assert await stores.count("refresh_tokens") == 1
+
+
+async def test_a_client_that_is_refused_meanwhile_leaves_nothing(stores: Stores, ambient: FixedAmbient) -> None:
+    now, client_id = ambient.now(), "https://client.example/published.json"
+    (known,) = await stores.clients.list_all()
+    published = known.model_copy(update={"client_id": client_id, "preregistered": False})
+    await ClientApprovalStore(stores.database).decide(client_id, "it", "refused", now)
+    grant = Grant(
+        grant_id="g",
+        user_id="ada",
+        client_id=client_id,
+        redirect_uri="r",
+        scope="mcp",
+        resource="r",
+        servers=None,
+        created_at=now,
+    )
+    assert not await stores.grants.approve(grant, stores.code("g", "ada"), "the page", now + 600, published)
+    assert await stores.clients.list_all() == [known]
+    assert await stores.count("used_once") == 0
 
 
 async def test_a_consent_counts_once(stores: Stores, ambient: FixedAmbient) -> None:
