@@ -47,6 +47,11 @@ class Course:
                 return self.steps[position + 1 :]
         return ()
 
+    def has_just_refreshed(self) -> bool:
+        """Whether the last step may have been on its way when the client refreshed."""
+        refreshed = next((step for step in reversed(self.steps) if step.kind == "refresh" and step.status < 400), None)
+        return refreshed is not None and self.story.last_at - refreshed.at <= PATIENCE
+
     def succeeded(self, *kinds: StepKind) -> bool:
         return any(step.kind in kinds and step.status < 400 for step in self.steps)
 
@@ -103,7 +108,7 @@ ENDINGS = (
         ),
     ),
     Ending(
-        lambda c: c.ends_with("mcp") and c.refused("mcp", "expired") and not c.since("refresh"),
+        lambda c: c.ends_with("mcp") and c.refused("mcp", "expired") and not c.has_just_refreshed(),
         _stopped(
             "access expired, and the client did not refresh",
             "Some clients come back after a long pause with the old access token and never use their refresh token.",

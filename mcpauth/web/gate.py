@@ -37,6 +37,11 @@ class Gate:
             raise MissingToken("an access token is needed")
         return self._access_tokens.admit(token, self._resources.of(backend))
 
+    def session_of(self, request: HTTPServerRequest) -> str | None:
+        """The session that the token names, for the trace: it is ours, but it may have expired or ended."""
+        claims = self._access_tokens.read(_bearer(request))
+        return claims.sid if claims is not None else None
+
     def challenge(
         self, request: HTTPServerRequest, error: InvalidToken | InsufficientScope, backend: str | None
     ) -> str:

@@ -182,6 +182,8 @@ class GuardedHandler(JSONHandler):
         """The trace hears of the first request of a session, and of those that were refused."""
         trace: Trace | None = self.settings.get("trace")
         session_id = self._grant_session
+        if trace is not None and self.step is None and self.get_status() == 401:
+            session_id = self._gate.session_of(self.request)
         news = (
             trace is not None and session_id is not None and trace.is_news(session_id, self.site.party_of(self.request))
         )

@@ -171,9 +171,18 @@ async def test_where_it_stopped_and_what_to_do(client, browser, ambient, stories
     ambient.time += 7200
     await client.initialize()
     assert await now() == "access expired, and the client did not refresh"
+    expired = client.tokens
     await client.refresh()
     await client.initialize()
     assert await now() == "connected"
+    # One that was on its way with the old token.
+    await client.fetch("/mcp", "POST", {}, Authorization=f"Bearer {expired['access_token']}")
+    assert await now() == "connected"
+    ambient.time += 7200
+    client.address = "198.51.100.99"
+    await client.initialize()
+    assert await now() == "access expired, and the client did not refresh"
+    assert len(await stories()) == 1
 
 
 async def test_denied(client, browser, stories):
