@@ -1,4 +1,4 @@
-"""One server for all real clients: the fixture as a program and over HTTP, and an owner."""
+"""One server for all real clients of a module: the fixture as a program and over HTTP, and an owner."""
 
 import asyncio
 import json
@@ -13,7 +13,7 @@ from tests.e2e.person import PASSWORD
 from tests.live import LiveServer, run
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def real_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     directory = tmp_path_factory.mktemp("real")
     server = LiveServer(directory)
