@@ -161,8 +161,7 @@ class Gateway:
             endpoint = self._endpoint(backend)
             endpoint.admit(principal)
             modern = is_modern(frame, protocol_version, session_id)
-            if principal.paused:
-                raise ClientPaused("the owner of this server has paused this client; it can go on when it is resumed")
+            _refuse_paused(principal)
             if not modern:
                 return await self._forward(endpoint, principal, frame, session_id)
             at = self._modern_merged if endpoint.name is None else self._modern[endpoint.name]
@@ -175,6 +174,7 @@ class Gateway:
     ) -> Listener | Resumed:
         """What the client is told outside of its requests, or the rest of a stream. To be closed by who listens."""
         session = self._sessions.find(principal, backend, session_id)
+        _refuse_paused(principal)
         for served in (self._backends.get(name) for name in set(session.subscribed.values())):
             if served is not None and not session.linked(served.name):
                 reviving = asyncio.create_task(session.revive(served))
@@ -256,6 +256,7 @@ class Gateway:
             raise InvalidMessage("no batch here: send one message at a time, initialize first")
         endpoint = self._endpoint(backend)
         endpoint.admit(principal)
+        _refuse_paused(principal)
         session = self._sessions.find(principal, endpoint.name, session_id)
         parts = batch.split(body, session.handshake.version)
         # Requests begin when their answers are read: where one of them may not be, none is begun.
@@ -309,3 +310,8 @@ class Gateway:
         """End the children that modern callers have not used for long."""
         for served in self._backends.values():
             served.stop_idle()
+
+
+def _refuse_paused(principal: Principal) -> None:
+    if principal.paused:
+        raise ClientPaused("the owner of this server has paused this client; it can go on when it is resumed")

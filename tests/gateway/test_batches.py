@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from mcpauth.errors import InsufficientScope, InvalidMessage, ParseError, UnknownSession
+from mcpauth.errors import ClientPaused, InsufficientScope, InvalidMessage, ParseError, UnknownSession
 from mcpauth.gateway import batch
 from tests.fakes.mcp_client import INITIALIZE, Client, principal
 from tests.gateway.test_http import Server, events
@@ -130,3 +130,12 @@ async def test_one_that_waits_does_not_stop_the_others(begin):
 async def _read(replies, heard):
     async for message in replies:
         heard.append(json.loads(message))
+
+
+async def test_a_paused_client_may_do_nothing_by_a_batch_either(begin):
+    client = await begin()
+    client.who = client.who.model_copy(update={"paused": True})
+    answer = await client.post(json.dumps([calling(1)]).encode())
+    assert isinstance(answer.error, ClientPaused)
+    with pytest.raises(ClientPaused):
+        client.listen()
