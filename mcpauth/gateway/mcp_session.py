@@ -19,6 +19,7 @@ from .handshake import SET_LEVEL, SUBSCRIBE, Handshake
 from .listing import LIST_CHANGED
 from .mailbox import Listener, Mailbox
 from .modern.caller import Caller
+from .resource_updates import UPDATED
 from .served import Served
 from .server_requests import ServerRequests
 
@@ -87,7 +88,7 @@ class McpSession:
 
     def begin(self, work: object, *, is_request: bool) -> None:
         """Raises BackendUnavailable when the client has as much under way as it may have."""
-        if len(self._under_way) >= (UNDER_WAY if is_request else 2 * UNDER_WAY):
+        if work not in self._under_way and len(self._under_way) >= (UNDER_WAY if is_request else 2 * UNDER_WAY):
             raise BackendUnavailable("too many messages of this MCP session are under way; wait for their answers")
         self._under_way.add(work)
 
@@ -166,7 +167,7 @@ class McpSession:
                 return None  # The client is told when the merged list has changed.
         if self.endpoint is not None:
             return frame
-        if method == "notifications/resources/updated" and not self._may_update(link, frame):
+        if method == UPDATED and not self._may_update(link, frame):
             return None
         return log_message.named(link.name, frame)
 

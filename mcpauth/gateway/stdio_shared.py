@@ -14,10 +14,10 @@ from . import frames
 from .children import Place
 from .exchange import Exchange, Pace, SharedPace
 from .frames import Frame
+from .log_message import LEVELS
 from .modern.caller import Share, normal
+from .resource_updates import UPDATED, concerns
 from .stdio_session import OPEN, StdioSession
-
-LEVELS = ("debug", "info", "notice", "warning", "error", "critical", "alert", "emergency")
 
 # For the first of them: the first run of npx or uvx downloads the program.
 GREETING = 60.0
@@ -138,7 +138,7 @@ class SharedChild(StdioSession):
             self._asks(method, frame)
         elif method == "notifications/cancelled":
             self._asks_no_more(frame)
-        elif method == "notifications/resources/updated":
+        elif method == UPDATED:
             uri = frames.text(frames.members(frame.get("params")).get("uri")) or ""
             for member in self._members:
                 if member.wants(uri):
@@ -221,7 +221,7 @@ class Member:
 
     def wants(self, uri: str) -> bool:
         """Of a resource that changed, or of a part of one."""
-        return any(uri == own or uri.startswith(own.rstrip("/") + "/") for own in self.uris)
+        return concerns(uri, self.uris)
 
     def reads(self, frame: Frame) -> bool:
         """Whether it is no log message, or one of a level that was asked for."""

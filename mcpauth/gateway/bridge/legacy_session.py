@@ -18,9 +18,10 @@ from ..frames import Frame
 from ..listing import LIST_CHANGED
 from ..log_message import LEVELS
 from ..modern.caller import Caller
+from ..resource_updates import UPDATED
 from . import modernized
 from .legacy_call import LegacyCall
-from .subscription import UPDATED, Subscription
+from .subscription import Subscription
 
 logger = logging.getLogger(__name__)
 

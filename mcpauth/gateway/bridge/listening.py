@@ -13,9 +13,10 @@ from .. import frames
 from ..backend import Backend
 from ..frames import Frame
 from ..modern.caller import Caller
+from ..resource_updates import UPDATED
 from . import legacized
 from .legacized import Envelope
-from .subscription import ACKNOWLEDGED, LISTS, UPDATED
+from .subscription import ACKNOWLEDGED, LISTS
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,9 @@ from ...errors import GatewayError, InvalidParameters, RequestCancelled
 from .. import frames
 from ..eras import SUBSCRIPTION
 from ..frames import Frame
+from ..resource_updates import UPDATED, concerns
 
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
-UPDATED = "notifications/resources/updated"
 
 # The keys of the filter, and what is meant by them.
 LISTS = {
@@ -64,7 +64,7 @@ class Subscription:
             self._tell(method, frame)
         elif method == UPDATED:
             uri = frames.text(frames.members(frame.get("params")).get("uri"))
-            if uri is not None and any(uri == own or uri.startswith(own.rstrip("/") + "/") for own in self.followed):
+            if uri is not None and concerns(uri, self.followed):
                 self._tell(uri, frame)
 
     def cancel(self, error: GatewayError) -> None:

@@ -13,6 +13,7 @@ from .. import frames
 from ..eras import SUBSCRIPTION
 from ..frames import Frame
 from ..listing import LIST_CHANGED
+from ..resource_updates import UPDATED, concerns
 from ..served import Served
 from .caller import Caller
 from .results import COMPLETE
@@ -20,7 +21,6 @@ from .results import COMPLETE
 logger = logging.getLogger(__name__)
 
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
-UPDATED = "notifications/resources/updated"
 URIS = "resourceSubscriptions"
 
 # Until a backend that ended or refused its subscription is asked again.
@@ -177,7 +177,7 @@ class Subscription:
         elif method == UPDATED:
             # Of what it was asked for, or a part of that. What is another's is not its business.
             updated = frames.text(frames.members(message.get("params")).get("uri"))
-            if updated is not None and any(updated == uri or updated.startswith(uri.rstrip("/") + "/") for uri in uris):
+            if updated is not None and concerns(updated, uris):
                 self._tell(UPDATED, updated)
 
     def _tell(self, method: str, uri: str) -> None:
