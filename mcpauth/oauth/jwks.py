@@ -12,6 +12,8 @@ from ..errors import DocumentError, InvalidClientMetadata
 MOST_KEYS = 20
 LONGEST_MEMBER = 8192
 WEAKEST_RSA, LARGEST_RSA = 2048, 8192
+# What a signature is checked with (RFC 7517 §4, RFC 7518 §6); the rest of a key may be anything, and is left out.
+NEEDED = ("kty", "use", "alg", "kid", "crv", "x", "y", "n", "e")
 PRIVATE = frozenset({"d", "p", "q", "dp", "dq", "qi", "oth", "k"})
 
 Key = rsa.RSAPublicKey | ec.EllipticCurvePublicKey | ed25519.Ed25519PublicKey
@@ -23,12 +25,18 @@ def read(given: Any) -> list[JWK]:
     keys = given.get("keys") if isinstance(given, dict) else None
     if not isinstance(keys, list) or not 0 < len(keys) <= MOST_KEYS:
         raise InvalidClientMetadata(f"jwks must be a JWK set of 1 to {MOST_KEYS} keys")
-    for position, key in enumerate(keys):
-        if not isinstance(key, dict) or any(len(str(value)) > LONGEST_MEMBER for value in key.values()):
-            raise InvalidClientMetadata(f"jwks.keys[{position}] is not a JWK")
-        if PRIVATE & key.keys():
-            raise InvalidClientMetadata(f"jwks.keys[{position}] is not a public key: replace it, it is not secret now")
-    return keys
+    return [_read_key(position, key) for position, key in enumerate(keys)]
+
+
+def _read_key(position: int, key: Any) -> JWK:
+    if not isinstance(key, dict):
+        raise InvalidClientMetadata(f"jwks.keys[{position}] is not a JWK")
+    if PRIVATE & key.keys():
+        raise InvalidClientMetadata(f"jwks.keys[{position}] is not a public key: replace it, it is not secret now")
+    needed = {name: key[name] for name in NEEDED if name in key}
+    if not all(isinstance(one, str) and one.isprintable() and len(one) <= LONGEST_MEMBER for one in needed.values()):
+        raise InvalidClientMetadata(f"jwks.keys[{position}] is not a JWK")
+    return needed
 
 
 def read_published(uri: str, given: Any) -> list[JWK]:

@@ -153,6 +153,7 @@ UNUSABLE = [
     {"jwks": {"keys": [{**KEY.jwk, "d": "AQAB"}]}},
     {"jwks": {"keys": [{"kty": "oct", "k": "c2VjcmV0"}]}},
     {"jwks": {"keys": [{**KEY.jwk, "n": "A" * 9000}]}},
+    {"jwks": {"keys": [{**KEY.jwk, "kid": ["x"]}]}},
     {"jwks": []},
     {"jwks_uri": "http://vendor.example/jwks"},
     {"jwks_uri": "https://vendor.example"},
@@ -167,6 +168,20 @@ async def test_keys_that_cannot_be_used_are_not_registered(client):
         reply = await client.register(token_endpoint_auth_method="private_key_jwt", **keys)
         assert (reply.status, reply.error) == (400, "invalid_client_metadata"), keys
         assert "jwks" in reply.json["error_description"] or "signing_alg" in reply.json["error_description"]
+
+
+async def test_of_a_key_only_what_is_needed_is_kept(client):
+    nested = json.loads("[" * 300 + "]" * 300)
+    keys = {"keys": [{**KEY.jwk, "x5c": ["AAAA"], "vendor": nested}]}
+    reply = await client.register(token_endpoint_auth_method="private_key_jwt", jwks=keys)
+    assert reply.status == 201
+    assert reply.json["jwks"] == {"keys": [KEY.jwk]}
+
+
+async def test_a_key_that_no_database_can_hold_makes_no_client(client, host):
+    keys = {"keys": [{**KEY.jwk, "kid": "\ud800"}]}
+    client_id = host.publish(token_endpoint_auth_method="private_key_jwt", jwks=keys)
+    assert (await client.fetch(client.authorization_url(client_id=client_id))).status == 400
 
 
 async def test_it_may_be_made_out_to_either_issuer_or_its_token_endpoint(client, sign, prove, at):
