@@ -15,6 +15,8 @@ Frame = dict[str, msgspec.Raw]
 # What one message may weigh, in either direction.
 LIMIT = 16 * 1024 * 1024
 
+MEMBERS = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
+
 _VERSION = msgspec.Raw(b'"2.0"')
 _decoder = msgspec.json.Decoder(Frame)
 _text = msgspec.json.Decoder(str)
@@ -36,7 +38,17 @@ def decode(body: bytes) -> Frame:
         raise ParseError("the body is not JSON") from None
     if bytes(frame.get("jsonrpc", b"")) != b'"2.0"':
         raise InvalidMessage('"jsonrpc" must be "2.0"')
+    if look_alike(frame, MEMBERS):
+        raise InvalidMessage("a member is called almost as one that JSON-RPC has")
     return frame
+
+
+def look_alike(given: Frame, names: frozenset[str]) -> bool:
+    """Whether a member would be taken for one of the ``names`` by those who read without regard to case.
+
+    Some servers do, and might act by another member than the one that was judged.
+    """
+    return any(key.casefold() in names for key in given.keys() - names)
 
 
 def encode(frame: Frame) -> bytes:

@@ -9,6 +9,8 @@ from ..errors import InvalidParameters
 from . import frames
 from .frames import Frame
 
+NAME = frozenset({"name"})
+
 
 class Tool(NamedTuple):
     """``title``, ``description`` and the hints are what the server says of the tool itself."""
@@ -80,8 +82,8 @@ def called(frame: Frame) -> tuple[Frame, str]:
     """The parameters of a tools/call and the tool's name."""
     params = frames.members(frame.get("params"))
     name = frames.text(params.get("name"))
-    if name is None:
-        raise InvalidParameters('"name" must be a string')
+    if name is None or frames.look_alike(params, NAME):
+        raise InvalidParameters('"name" must be a string, and there once')
     return params, name
 
 

@@ -86,6 +86,23 @@ async def test_of_a_name_given_twice_the_child_gets_the_one_that_was_judged(reac
 
 
 @pytest.mark.parametrize("backend", ["fake", None])
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"look","Name":"push"}}',
+        b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"look"},"Params":{"name":"push"}}',
+        b'{"jsonrpc":"2.0","id":1,"method":"ping","params":{"name":"push"},"METHOD":"tools/call"}',
+        b'{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"look"},"param\xc5\xbf":{"name":"push"}}',
+    ],
+)
+async def test_what_servers_without_regard_to_case_would_read_is_no_way_around(serve, child, backend, body):
+    client = Client(await serve(child("fake", *TOOLS)), backend, principal(servers={"fake": frozenset({"look"})}))
+    await client.initialize()
+    (reply,) = await client.frames(await client.post(body))
+    assert reply["error"]["code"] in (-32600, -32602)
+
+
+@pytest.mark.parametrize("backend", ["fake", None])
 @pytest.mark.parametrize("batch", [False, True])
 async def test_a_call_without_an_id_is_no_way_around(serve, child, backend, batch):
     gateway = await serve(child("fake", "heard", "poke"))
