@@ -43,7 +43,7 @@ class Assertion:
         kid = self.header.get("kid")
         self.kid = kid if isinstance(kid, str) else None
         subject = self.claims.get("sub")
-        if not isinstance(subject, str) or self.claims.get("iss") != subject:
+        if not isinstance(subject, str) or not subject.isprintable() or self.claims.get("iss") != subject:
             raise _refused("must have the client_id as iss and as sub")
         self.client_id = subject
 
@@ -106,7 +106,7 @@ class ClientAssertions:
         if not isinstance(audience, str) or audience not in self._audiences:
             raise _refused("must have this issuer, or its token endpoint, as its one aud")
         jti = claims.get("jti")
-        if not isinstance(jti, str) or not 0 < len(jti) <= 500:
+        if not isinstance(jti, str) or not jti.isprintable() or not 0 < len(jti) <= 500:
             raise _refused("must have a jti")
         times = {name: claims[name] for name in ("exp", "iat", "nbf") if name in claims}
         if any(not isinstance(time, int | float) or not abs(time) < 2**53 for time in times.values()):

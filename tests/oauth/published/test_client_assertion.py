@@ -247,6 +247,13 @@ async def test_what_is_not_signed_with_a_private_key_is_refused(client, sign, am
         assert (reply.status, reply.error) == (401, "invalid_client")
 
 
+@pytest.mark.parametrize("claims", [{"iss": "\ud800", "sub": "\ud800"}, {"jti": "\ud800"}])
+async def test_half_a_character_is_refused(client, sign, prove, claims):
+    await sign()
+    reply = await client.refresh(**prove(**claims))
+    assert (reply.status, reply.error) == (401, "invalid_client")
+
+
 async def test_weak_keys_and_keys_for_something_else_do_not_count(client, host, sign, prove):
     weak = ClientKey(size=1024)
     jwks_uri = host.publish_keys(weak, path="/weak-keys.json")
