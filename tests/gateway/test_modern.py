@@ -208,6 +208,7 @@ async def test_with_the_scope_to_read_there_are_tools_that_read_and_nothing_else
         ("resources/read", {"uri": "a"}),
         ("prompts/get", {"name": "a"}),
         ("subscriptions/listen", {"notifications": {"resourceSubscriptions": ["a"]}}),
+        ("subscriptions/listen", {"notifications": {}, "Notifications": {"resourceSubscriptions": ["a"]}}),
         ("x/new", {}),
     ):
         with pytest.raises(InsufficientScope):

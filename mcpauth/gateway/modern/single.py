@@ -62,7 +62,7 @@ class ModernSingle:
     def _announced(self, principal: Principal, frame: Frame, about: Envelope) -> Frame:
         """A subscription to changes of lists; to more than those, reading alone does not entitle."""
         wanted = frames.members(about.params.get("notifications"))
-        if not wanted.keys() <= ANNOUNCEMENTS:
+        if not wanted.keys() <= ANNOUNCEMENTS or frames.look_alike(about.params, frozenset({"notifications"})):
             self._served.require(principal, read_only=False)
         # Encoded anew: of what is given twice, the backend gets what was judged.
         return {**frame, "params": frames.raw({**about.params, "notifications": wanted})}
