@@ -10,12 +10,13 @@ from ..errors import OperationError
 from .show import clean, table
 
 Ask = Callable[[str, dict[str, Any]], Awaitable[tuple[Any, bool]]]
+AskRunning = Callable[[str, dict[str, Any]], Awaitable[Any]]
 
 LOOKING = 1.0
 MARKS = {"connected": "✓", "stopped": "✗", "waiting": "…", "going on": "…"}
 
 
-async def show(arguments: argparse.Namespace, ask: Ask) -> int:
+async def show(arguments: argparse.Namespace, ask: Ask, ask_running: AskRunning) -> int:
     """1 when the attempt that was asked for has failed."""
     if arguments.story_id is not None:
         story, _ = await ask("trace show", {"story_id": arguments.story_id})
@@ -25,18 +26,21 @@ async def show(arguments: argparse.Namespace, ask: Ask) -> int:
     if arguments.follow:
         if not running:
             raise OperationError("no server is running: there is nothing to follow")
-        await _follow(stories, arguments.json, ask)
+        await _follow(stories, arguments.json, ask_running)
     _print(stories, arguments.json, _list)
     return 0
 
 
-async def _follow(stories: list[dict[str, Any]], as_json: bool, ask: Ask) -> None:
-    """Until Ctrl-C: each attempt when something of it has changed."""
+async def _follow(stories: list[dict[str, Any]], as_json: bool, ask: AskRunning) -> None:
+    """Until Ctrl-C, and while the server is started again: each attempt when something of it has changed."""
     known = {story["id"]: story for story in stories}
     _print(stories, as_json, _list)
     while True:
         await asyncio.sleep(LOOKING)
-        stories, _ = await ask("trace list", {})
+        try:
+            stories = await ask("trace list", {})
+        except OSError:
+            continue  # Only a running server is asked: its files are for the next one.
         for story in stories:
             if known.get(story["id"]) != story:
                 _print(story, as_json, _line)
@@ -64,7 +68,8 @@ def _line(story: dict[str, Any]) -> Iterable[str]:
 
 def _whole(story: dict[str, Any]) -> Iterable[str]:
     yield f"{_verdict(story)}"
-    yield f"  client   {clean(_client(story))}" + (f"  ({clean(story['client_id'])})" if story["client_id"] else "")
+    client_id = story["client_id"] if story["client_id"] != story["client"] else None
+    yield f"  client   {clean(_client(story))}" + (f"  ({clean(client_id)})" if client_id else "")
     yield f"  from     {clean(', '.join(story['addresses']))}  {clean(story['user_agent'])}"
     yield ""
     for step in story["steps"]:

@@ -11,8 +11,8 @@ from ..models.records import Step, StepKind, Story
 
 State = Literal["connected", "going on", "waiting", "stopped"]
 
-# A client that is not done goes on within this; a person at a page takes longer.
-PATIENCE, PERSON = 60, 600
+# A client that is not done goes on within this; a person at a page takes longer, and a page is good for an hour.
+PATIENCE, PERSON, PAGE = 60, 600, 3600
 
 AGAIN = "Connect again from the client."
 RECONNECT = "Remove the connection in the client and add it again: it then registers anew."
@@ -247,6 +247,19 @@ ENDINGS = (
         _stopped("the consent page was too old", "It was open for more than an hour, or answered before.", AGAIN),
     ),
     Ending(
+        lambda c: c.ends_with("consent") and c.quiet > PAGE,
+        _stopped("the consent page was not answered", "Its window was closed, or left open for an hour.", AGAIN),
+    ),
+    Ending(
+        lambda c: c.refused("consent", "Waiting for the owner"),
+        Verdict(
+            "waiting",
+            "waiting for the owner's approval of the program",
+            "MCP_OAUTH_REGISTRATION is approve, and no owner has let this program in yet.",
+            "See: status, client approve CLIENT_ID. The page where it waits then goes on by itself.",
+        ),
+    ),
+    Ending(
         lambda c: c.ends_with("consent"),
         Verdict("waiting", "waiting for consent", "The consent page is not answered.", "Press Allow or Deny."),
     ),
@@ -259,7 +272,7 @@ ENDINGS = (
         ),
     ),
     Ending(
-        lambda c: c.ends_with("sign-in"),
+        lambda c: c.ends_with("sign-in") and c.quiet <= PERSON,
         Verdict("waiting", "waiting for sign-in", "The sign-in page is open.", "Sign in there."),
     ),
     # The authorization request.

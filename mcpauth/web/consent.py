@@ -33,6 +33,7 @@ class ConsentHandler(SignInSteps):
         except AwaitingOwner as waiting:
             await self.show_waiting(waiting, request)
             return
+        self.tell(client_name=display_name(question.client))
         await self.show(question, request, user)
 
     async def head(self) -> None:
@@ -71,6 +72,7 @@ class ConsentHandler(SignInSteps):
         if not self.accepts_html():
             raise waiting
         self.set_status(waiting.status)
+        self.tell(error=f"{waiting.error}: {waiting.title}")
         client_name = await self._authorization.client_of(request)
         self.page("waiting.html", title=waiting.title, client_name=client_name, again=self.request.uri)
 

@@ -104,6 +104,8 @@ async def test_a_client_waits_until_the_owner_says_yes_and_loses_nothing(
     assert [(one["client_id"], one["name"], one["hosts"], one["asked_by"]) for one in waiting] == [
         (client.client_id, "New App", "app.stranger.example", "bob")
     ]
+    story = (await services.operations.trace_list())[-1]
+    assert (story["state"], story["verdict"]) == ("waiting", "waiting for the owner's approval of the program")
     home = await browser.sign_in(await browser.get("/auth/oauth/signin"), "ada", PASSWORD)
     assert f"client approve {client.client_id}" in home.text
     assert f"client approve {client.client_id}" not in (await elsewhere.get("/")).text
@@ -112,6 +114,7 @@ async def test_a_client_waits_until_the_owner_says_yes_and_loses_nothing(
     assert done["client_id"] == client.client_id
     page = await elsewhere.get(page.url)
     assert "New App wants to connect" in page.text
+    assert (await services.operations.trace_list())[-1]["verdict"] == "waiting for consent"
     reply = await client.redeem(answer(await elsewhere.decide(page))["code"])
     assert reply.status == 200
     assert (await services.operations.run("status", {}))["waiting"] == []

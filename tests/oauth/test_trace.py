@@ -133,6 +133,29 @@ async def test_a_client_that_fails_beside_one_that_is_connected_has_its_own_stor
     assert connected["verdict"] == "connected"
 
 
+async def test_a_client_that_registered_long_ago_is_called_by_its_name(client, browser, ambient, stories):
+    await client.connect(browser, "ada", PASSWORD)
+    ambient.time += 3600
+    await browser.get(client.authorization_url(code_challenge="c" * 43))
+    first, second = await stories()
+    assert first["client"] == second["client"] == "Test client"
+
+
+async def test_a_page_that_nobody_answers_is_not_waited_for_forever(client, browser, ambient, stories):
+    await client.register()
+    page = await browser.get(client.authorization_url())
+    ambient.time += 601
+    (story,) = await stories()
+    assert story["verdict"] == "sign-in was begun, and not finished"
+    await browser.sign_in(page, "ada", PASSWORD)
+    ambient.time += 3600
+    (story,) = await stories()
+    assert story["verdict"] == "waiting for consent"
+    ambient.time += 1
+    (story,) = await stories()
+    assert (story["state"], story["verdict"]) == ("stopped", "the consent page was not answered")
+
+
 async def test_where_it_stopped_and_what_to_do(client, browser, ambient, stories):
     async def now():
         *_, story = await stories()
