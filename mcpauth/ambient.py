@@ -24,8 +24,13 @@ class Ambient:
         return secrets.token_hex(32)
 
     def identifier(self) -> str:
-        """128 random bits, URL-safe: for ids that need not be secret but must not be guessed."""
-        return secrets.token_urlsafe(16)
+        """Random and URL-safe: for ids that need not be secret but must not be guessed.
+
+        It does not begin with a dash, so that it is never taken for an option on the command line.
+        """
+        while (made := secrets.token_urlsafe(16)).startswith("-"):
+            pass
+        return made
 
 
 def fingerprint(secret: str) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,9 @@ def main(argv: Sequence[str]) -> int:
             from . import trying
 
             return trying.start(arguments, settings.origin)
-        return asyncio.run(command(settings, arguments))
+        status = asyncio.run(command(settings, arguments))
+        sys.stdout.flush()  # While it can be noticed that nobody reads any more.
+        return status
     except OperationError as error:
         print(f"mcpauth: {error}", file=sys.stderr)
         return 1
@@ -52,6 +55,10 @@ def main(argv: Sequence[str]) -> int:
         return 1
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # Who reads has read enough, as `head` does. Python would complain once more when it flushes at the end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
 
 
 def run() -> None:
@@ -68,7 +75,7 @@ def _script() -> Path | None:
 async def command(settings: Settings, arguments: argparse.Namespace) -> int:
     given = {name: getattr(arguments, name) for name in arguments.passed}
     if arguments.operation == "trace":
-        return await trace.show(arguments, lambda operation, asked: perform(settings, operation, asked))
+        return await trace.show(arguments, partial(perform, settings), partial(ask, settings.data_dir))
     if arguments.password:
         given["password"] = read_password(arguments.password_stdin)
     answer, running = await perform(settings, arguments.operation, given)
@@ -77,7 +84,9 @@ async def command(settings: Settings, arguments: argparse.Namespace) -> int:
     else:
         for line in show.lines(arguments.operation, answer, running):
             print(line)
-    return 1 if arguments.operation == "status" and not running else 0
+    if arguments.operation == "status" and (not running or answer["configurationProblem"]):
+        return 1
+    return 0
 
 
 async def perform(settings: Settings, operation: str, given: dict[str, Any]) -> tuple[Any, bool]:

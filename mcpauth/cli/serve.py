@@ -23,11 +23,13 @@ from ..settings import LOOPBACK_HOSTS, Settings
 # Stopping takes less than five seconds: this is for requests that are being answered, this for all, children included.
 FOR_REQUESTS, FOR_ALL = 4.0, 4.4
 MOST_DESCRIPTORS = 8192
+# A command that works on the files of a stopped server is done by then.
+FOR_A_COMMAND = 2.0
 
 
 def lock(data_dir: Path) -> FileLock:
     """Held for as long as the data directory is in use. Raises DataDirectoryBusy."""
-    held = FileLock(data_dir / "lock", timeout=0, mode=0o600)
+    held = FileLock(data_dir / "lock", timeout=FOR_A_COMMAND, mode=0o600)
     try:
         held.acquire()
     except Timeout:

@@ -70,6 +70,7 @@ async def test_a_server_comes_and_goes_and_a_mistake_changes_nothing(
         while "mcpServers.second.command" not in (printed := (await command("status")).printed):
             pass
         assert "line 11:" in printed
+        assert (await command("status")).status == 1
         assert int(await text(second, own, "other")) == pid
 
         save(tmp_path, {"fake": child("first")})

@@ -1,17 +1,20 @@
 """Every command, with a server running and without one, as JSON and for a person."""
 
 import asyncio
+import os
 import re
+import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
 
 from mcpauth import __version__
+from mcpauth.ambient import Ambient
 from mcpauth.cli import show
 from tests.cli.conftest import Done, Run, browser_at, connect
 from tests.conftest import PASSWORD
-from tests.live import LiveServer
+from tests.live import SERVER, LiveServer
 
 pytestmark = pytest.mark.gen_test(timeout=120)
 
@@ -168,7 +171,7 @@ async def test_a_session_that_is_ended_gets_401_on_its_next_request(
         assert session_id in (await command("session", "list", "--user", "ada")).printed
 
         assert (await client.initialize()).status == 200
-        assert (await command("session", "end", session_id)).printed == "Ended 1.\n"
+        assert (await command("session", "end", session_id)).printed == "Sessions ended: 1.\n"
         assert (await client.initialize()).status == 401
         assert (await client.refresh()).error == "invalid_grant"
         assert (await other.initialize()).status == 200
@@ -180,7 +183,7 @@ async def test_a_session_that_is_ended_gets_401_on_its_next_request(
         assert (await command("session", "end", "--user", "ada")).status == 0
         assert "You signed in as ada" not in (await browser.get("/auth/oauth/signin")).text
         assert (await command("session", "list")).printed == "Nobody is signed in.\n"
-        assert (await command("session", "end", "--all")).printed == "Ended 0.\n"
+        assert (await command("session", "end", "--all")).printed == "Sessions ended: 0.\n"
 
 
 async def test_pausing_renaming_and_ending_take_effect_at_once(
@@ -208,7 +211,7 @@ async def test_pausing_renaming_and_ending_take_effect_at_once(
         assert (await client.refresh()).json["expires_in"] == 604800
         assert "as long as all others" in (await command("client", "lifetime", client.client_id, "default")).printed
         assert (await command("session", "expire", session_id, "7d", "--json")).json["ends_at"]
-        assert "never by themselves" in (await command("session", "expire", session_id, "never")).printed
+        assert "ends: never." in (await command("session", "expire", session_id, "never")).printed
         assert "1 connections" in (await command("client", "expire", client.client_id, "1h")).printed
         for arguments in (("session", "expire", session_id, "soon"), ("client", "lifetime", "nobody", "1h")):
             assert (await command(*arguments)).status == 1
@@ -315,3 +318,20 @@ async def test_wrong_settings_are_2_for_a_command_too(command: Run) -> None:
     done = await command("user", "list", MCP_OAUTH_PROT="1")
     assert done.status == 2
     assert "did you mean MCP_OAUTH_PORT?" in done.said
+
+
+async def test_who_reads_may_stop_reading(tmp_path: Path, add_owner: AddOwner) -> None:
+    await add_owner()
+    reading, writing = os.pipe()
+    os.close(reading)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, str(SERVER), "user", "list", cwd=tmp_path, stdout=writing, stderr=asyncio.subprocess.PIPE
+    )
+    os.close(writing)
+    _, said = await process.communicate()
+    assert said == b""
+
+
+def test_an_identifier_is_no_option() -> None:
+    ambient = Ambient()
+    assert not any(ambient.identifier().startswith("-") for _ in range(2000))

@@ -42,6 +42,9 @@ async def test_the_stories_of_a_server(command, add_owner, tmp_path):
         await client.register(redirect_uris=["javascript:alert(1)"])
         failed = json.loads(await follower.stdout.readline())
         assert failed["state"] == "stopped"
+        await server.restart()
+        await client.fetch("/register", "POST", {"redirect_uris": ["javascript:alert(2)"]})
+        assert json.loads(await follower.stdout.readline())["state"] == "stopped"
         follower.send_signal(signal.SIGINT)
         await follower.wait()
     # And after the server has stopped.
