@@ -72,7 +72,9 @@ def _users(commands: "Commands") -> None:
     _add(commands, "user list", "list the users")
     add = _add(commands, "user add", "add somebody who signs in with a password", ("name", "role"), password=True)
     add.add_argument("name", metavar="NAME")
-    add.add_argument("--owner", dest="role", action="store_const", const="owner", default="member")
+    add.add_argument(
+        "--owner", dest="role", action="store_const", const="owner", default="member", help="an owner, not a member"
+    )
     approve = _add(commands, "user approve", "let somebody in who is waiting", ("name",))
     approve.add_argument("name", metavar="NAME", help="a name, or an account such as github:octocat")
     remove = _add(commands, "user remove", "remove a user and everything they allowed", ("name",))
@@ -95,8 +97,15 @@ def _clients(commands: "Commands") -> None:
     add = _add(
         commands, "client add", "register a client that cannot do it by itself", ("name", "redirect_uris", "public")
     )
-    add.add_argument("--name", required=True)
-    add.add_argument("--redirect-uri", dest="redirect_uris", action="append", required=True, metavar="URI")
+    add.add_argument("--name", required=True, help="what it is called")
+    add.add_argument(
+        "--redirect-uri",
+        dest="redirect_uris",
+        action="append",
+        required=True,
+        metavar="URI",
+        help="where its answers go; may be given several times",
+    )
     add.add_argument("--public", action="store_true", help="without a secret")
     for operation, about, more in (
         ("client remove", "remove a client and all its access", ()),
@@ -115,11 +124,11 @@ def _clients(commands: "Commands") -> None:
 
 def _sessions(commands: "Commands") -> None:
     several = _add(commands, "session list", "list the live sessions", ("user",))
-    several.add_argument("--user", metavar="NAME")
+    several.add_argument("--user", metavar="NAME", help="those of one user")
     for operation, about, more in (
         ("session rename", "tell this connection from others of the same client", ("name",)),
-        ("session pause", "let a client do nothing until it is resumed", ()),
-        ("session resume", "let a paused one go on", ()),
+        ("session pause", "let a connection do nothing until it is resumed", ()),
+        ("session resume", "let a paused connection go on", ()),
         ("session expire", "say when a connection ends", ("after",)),
     ):
         names = ("session_id", *more)

@@ -24,7 +24,7 @@ DONE = {
     "user remove": "Removed {name}.",
     "user role": "{name} is now {role}.",
     "user password": "{name} has a new password, and was signed out of every browser.",
-    "client remove": "Removed {client_id}; {grants_ended} connections ended.",
+    "client remove": "Removed {client_id}; connections ended: {grants_ended}.",
     "client approve": "{name} may be connected now.",
     "client refuse": "{name} is kept out.",
     "client rename": "{client_id} is called {name} now.",
@@ -32,12 +32,12 @@ DONE = {
     "client resume": "{client_id} can go on.",
     "client lifetime": "Access tokens that {client_id} gets from now on are good for {access_token_ttl}.",
     "client expire": "{connections} connections of {client_id} end: {ends_at}.",
-    "client end": "Ended {grants_ended} connections of {client_id}.",
+    "client end": "Connections of {client_id} ended: {grants_ended}.",
     "session rename": "{session_id} is called {name} now.",
     "session pause": "Paused {session_id}: it keeps what it has, and can do nothing.",
     "session resume": "{session_id} can go on.",
     "session expire": "{session_id} ends: {ends_at}.",
-    "session end": "Ended {ended}.",
+    "session end": "Sessions ended: {ended}.",
 }
 
 
@@ -71,13 +71,17 @@ def table(columns: Sequence[str], rows: list[dict[str, Any]]) -> Iterable[str]:
 def _done(name: str, value: Any) -> Any:
     if name == "access_token_ttl":
         return "as long as all others" if value is None else f"{value} seconds"
-    return "never by themselves" if name == "ends_at" and value is None else value
+    return "never" if name == "ends_at" and value is None else value
 
 
 def _cell(value: Any) -> str:
     if value is None or value == []:
         return "-"
     return clean(", ".join(map(str, value)) if isinstance(value, list) else value)
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def client_added(answer: dict[str, Any]) -> Iterable[str]:
@@ -94,7 +98,7 @@ def status(answer: dict[str, Any], running: bool) -> Iterable[str]:
     yield f"  sign-in     {', '.join(answer['signIn']) or 'none'}"
     users = answer["users"]
     waiting = f", {users['pending']} waiting for approval (see: user list)" if users["pending"] else ""
-    yield f"  users       {users['owner']} owner, {users['member']} members{waiting}"
+    yield f"  users       {_count(users['owner'], 'owner')}, {_count(users['member'], 'member')}{waiting}"
     yield f"  clients     {answer['clients']}"
     yield f"  sessions    {answer['sessions']['clients']} of clients, {answer['sessions']['browsers']} of browsers"
     for one in answer["servers"]:
@@ -103,7 +107,7 @@ def status(answer: dict[str, Any], running: bool) -> Iterable[str]:
     if answer["ownerNeeded"]:
         yield "There is no owner yet: open the setup link that the server printed, or use: user add NAME --owner"
     if answer["configurationProblem"]:
-        yield f"! What mcp.json says now is not taken: {clean(answer['configurationProblem'])}"
+        yield f"! What mcp.json says now is refused; what it said before holds: {clean(answer['configurationProblem'])}"
     for one in answer["waiting"]:
         client_id = clean(shlex.quote(one["client_id"]))
         yield clean(f"! {one['asked_at']}  {told(one)}")

@@ -59,10 +59,11 @@ async def _try(name: str, url: str, owner: "Owner", report: "Report") -> int:
 
 async def _remove(attempt: Attempt, report: "Report") -> None:
     """Also after Ctrl-C: nothing stays that only this attempt needed."""
-    client_id = attempt.client_id
+    client_id, registered = attempt.client_id, bool(attempt.registration)
     try:
         if await authorization.remove(attempt) is not None:
-            report.removed(f"What it left at the server was removed ({client_id}).", [])
+            what = "What it registered at the server was removed" if registered else "Its connection was ended"
+            report.removed(f"{what} ({client_id}).", [])
     except StepFailed as failed:
         report.removed(f"It could not be removed: {failed.reason}.", [client_id])
 

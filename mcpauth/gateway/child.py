@@ -68,7 +68,7 @@ class Child:
         except (OSError, ValueError) as error:
             why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             raise BackendUnavailable(
-                f"{name}: {command[0]} does not start ({why}); see its command and cwd in mcp.json"
+                f"{command[0]} does not start ({why}); see its command and cwd in mcp.json"
             ) from None
         return child
 
