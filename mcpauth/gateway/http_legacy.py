@@ -18,6 +18,8 @@ from .sse import EventSource
 
 # Between two attempts to go on with a stream, unless its server says more; a request's answer is given up at the end.
 BACK_OFF = (1.0, 2.0, 5.0, 15.0, 60.0)
+# However soon the server wants us back.
+SOON = 0.1
 
 # A GET stream that lasted longer than this is none of the failures that are counted.
 STABLE = 20.0
@@ -177,7 +179,7 @@ class LegacyHttpSession(HttpSession):
         return error
 
     def _delay(self, source: EventSource, failures: int) -> float:
-        least = self._back_off[0] if source.retry is None else min(source.retry, self._back_off[-1])
+        least = self._back_off[0] if source.retry is None else min(max(source.retry, SOON), self._back_off[-1])
         return max(least, self._back_off[min(failures, len(self._back_off) - 1)]) if failures else least
 
 

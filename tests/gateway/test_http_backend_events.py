@@ -2,6 +2,8 @@
 
 import pytest
 
+from mcpauth.gateway.http_legacy import LegacyHttpSession
+from mcpauth.gateway.http_upstream import Upstream
 from mcpauth.gateway.sse import Event, EventSource
 
 STREAM = (
@@ -58,3 +60,10 @@ def test_the_size_of_an_event_is_known_while_it_comes():
     assert source.size == 214
     list(source.feed(b"\n\n"))
     assert source.size == 0
+
+
+def test_a_server_that_wants_us_back_at_once_is_not_asked_without_a_pause():
+    source = EventSource()
+    assert list(source.feed(b"retry: 0\nid: 1\n\n")) == []
+    session = LegacyHttpSession(Upstream("far", "http://localhost", {}), print, print)
+    assert session._delay(source, 0) >= 0.1
