@@ -3,6 +3,7 @@
 import ipaddress
 import socket
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
@@ -98,14 +99,19 @@ class Site(NamedTuple):
 
     def party_of(self, request: HTTPServerRequest) -> str:
         """What limits count by: the address, or the network that one IPv6 customer commonly has."""
-        address = self.address_of(request)
-        try:
-            parsed = ipaddress.ip_address(address.split("%", 1)[0])
-        except ValueError:
-            return "unknown"
-        if parsed.version == 6 and parsed.ipv4_mapped is None:
-            return str(ipaddress.ip_network((parsed, 64), strict=False))
-        return str(parsed)
+        return _party(self.address_of(request).partition("%")[0][:LONGEST])
+
+
+@lru_cache(KEPT)
+def _party(address: str) -> str:
+    """Kept, because the trace asks for it with every request."""
+    try:
+        parsed = ipaddress.ip_address(address)
+    except ValueError:
+        return "unknown"
+    if parsed.version == 6 and parsed.ipv4_mapped is None:
+        return str(ipaddress.ip_network((parsed, 64), strict=False))
+    return str(parsed)
 
 
 def _name(host: str) -> str:
