@@ -11,7 +11,7 @@ test: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --dist loadfile
 
 # Each stamp is made again when what it was made from has changed.
 $(VENV)/.run: setup.cfg pyproject.toml | $(VENV)/bin/python
