@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
@@ -208,12 +208,13 @@ async def build_services(
     refresh_tokens, used_once = RefreshTokenStore(database, sessions), UsedOnceStore(database)
     ending: set[asyncio.Task[None]] = set()
 
-    def end_in_gateway(grant_id: str) -> None:
-        task = asyncio.ensure_future(gateway.end_grant(grant_id))
+    def in_gateway(stopping: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.ensure_future(stopping)
         ending.add(task)
         task.add_done_callback(ending.discard)
 
-    sessions.on_closed(lambda grant: end_in_gateway(grant.grant_id))
+    sessions.on_closed(lambda grant: in_gateway(gateway.end_grant(grant.grant_id)))
+    sessions.on_paused(lambda grant: in_gateway(gateway.pause_grant(grant.grant_id)))
 
     http = aiohttp.ClientSession()
     passwords = Passwords()

@@ -120,12 +120,20 @@ class Gateway:
 
     async def end_grant(self, grant_id: str) -> None:
         """The grant has ended: so have its requests, its MCP sessions, their streams and their children."""
+        self._stop(grant_id)
+        await self._sessions.end_grant(grant_id)
+
+    async def pause_grant(self, grant_id: str) -> None:
+        """The same, but its MCP sessions go on when it does."""
+        self._stop(grant_id)
+        await self._sessions.pause_grant(grant_id)
+
+    def _stop(self, grant_id: str) -> None:
         current = [(served, self._modern[name]) for name, served in self._backends.items()]
         for served, modern in [*current, *self._leaving.values()]:
             modern.end_grant(grant_id)
             served.end_grant(grant_id)
         self._modern_merged.end_grant(grant_id)
-        await self._sessions.end_grant(grant_id)
 
     def names(self) -> Collection[str]:
         return self._backends.keys()

@@ -134,6 +134,16 @@ class McpSessions:
         self._forget(sessions)
         await self._finish(sessions)
 
+    async def pause_grant(self, grant_id: str) -> None:
+        """What runs for them ends; they go on as after a restart, once their client may come again."""
+        paused = [session for session in self._sessions.values() if session.grant_id == grant_id]
+        for session in paused:
+            self._by_id.pop(session.session_id or "", None)
+            again = self._make(session.session_hash, session.owner, grant_id, session.endpoint, session.handshake)
+            again.used_at = session.used_at
+            again.changed()
+        await self._finish(paused)
+
     def hang_up(self) -> None:
         for session in self._sessions.values():
             session.hang_up()

@@ -116,6 +116,7 @@ class SessionStore:
         self._by_id: dict[str, LiveSession] = {}
         self._by_cookie: dict[str, LiveSession] = {}
         self._listeners: list[Callable[[Grant], None]] = []
+        self._pause_listeners: list[Callable[[Grant], None]] = []
 
     async def load(self) -> None:
         """Take every session from the disk into memory; once, at the start."""
@@ -131,8 +132,12 @@ class SessionStore:
                 self.opened(Opened(session, ()), known.get(session.grant_id or ""))
 
     def on_closed(self, listener: Callable[[Grant], None]) -> None:
-        """Call ``listener(grant)`` whenever a client's session ends or is paused, for whatever reason."""
+        """Call ``listener(grant)`` whenever a client's session ends, for whatever reason."""
         self._listeners.append(listener)
+
+    def on_paused(self, listener: Callable[[Grant], None]) -> None:
+        """The same whenever its grant is paused."""
+        self._pause_listeners.append(listener)
 
     # Memory follows the disk: called after the commit, in its order.
 
@@ -160,7 +165,7 @@ class SessionStore:
             if live.grant is not None and live.grant.grant_id in by_id:
                 live.grant = by_id[live.grant.grant_id]
                 if live.grant.paused_at is not None:
-                    for listener in self._listeners:
+                    for listener in self._pause_listeners:
                         listener(live.grant)
 
     def closed(self, session_ids: Iterable[str]) -> None:
