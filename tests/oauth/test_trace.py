@@ -208,6 +208,14 @@ async def test_where_it_stopped_and_what_to_do(client, browser, ambient, stories
     assert len(await stories()) == 1
 
 
+async def test_a_look_around_while_a_page_is_open_changes_nothing(client, browser, stories):
+    await client.register()
+    await client.consent_page(browser, "ada", PASSWORD)
+    await look(client)
+    (story,) = await stories()
+    assert story["verdict"] == "waiting for consent"
+
+
 async def test_denied(client, browser, stories):
     await client.register()
     await browser.decide(await client.consent_page(browser, "ada", PASSWORD), "deny")
