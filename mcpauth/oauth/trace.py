@@ -293,4 +293,5 @@ def _shortened(steps: tuple[Step, ...]) -> tuple[Step, ...]:
 
 
 def _short(text: str, longest: int = LONGEST) -> str:
-    return "".join(c for c in text[:longest] if c.isprintable())
+    cut = text[:longest]
+    return cut if cut.isprintable() else "".join(c for c in cut if c.isprintable())
