@@ -171,6 +171,22 @@ class IdentityError(MCPAuthError):
         self.hint = hint
 
 
+class TailscaleError(MCPAuthError):
+    """The tailscaled of this machine cannot be asked; never raised itself. The text is for the owner."""
+
+
+class TailscaledAbsent(TailscaleError):
+    """Nothing listens where tailscaled should."""
+
+
+class TailscaledForbids(TailscaleError):
+    """It is there, and does not let this process ask."""
+
+
+class TailscaledFailed(TailscaleError):
+    """It does not answer in time, or with what it should."""
+
+
 class GatewayError(MCPAuthError):
     """An MCP message cannot be served. ``code`` is JSON-RPC's, ``data`` what goes with it."""
 

@@ -144,6 +144,9 @@ class Settings(BaseModel):
     trusted_proxies: CommaSeparated = Field(
         ("127.0.0.0/8", "::1"), description="Addresses and networks whose X-Forwarded-* headers count."
     )
+    tailscale_socket: Path | None = Field(
+        None, description="Where tailscaled listens, when that is not where it usually does."
+    )
     cimd_loopback: bool = Field(
         False, description="Fetch clients' documents from this computer instead of the internet; for tests."
     )

@@ -15,6 +15,7 @@ from mcpauth.models.records import User
 from mcpauth.settings import Settings
 from mcpauth.store.database import Database
 from tests.browser import Browser
+from tests.fakes.tailscaled import FakeTailscaled
 from tests.oauth_client import OAuthClient
 
 # The public origin of the application under test. Requests go to a port of this computer and name it as their host.
@@ -104,6 +105,19 @@ def browser(http_server: object, base_url: str) -> Browser:
 def client(http_server: object, base_url: str) -> OAuthClient:
     """A public client on this computer, not registered yet."""
     return OAuthClient(ORIGIN, base_url)
+
+
+@pytest.fixture
+def tailscaled(io_loop: IOLoop) -> Iterator[FakeTailscaled]:
+    """The tailscaled of this machine, for MCP_OAUTH_TAILSCALE_SOCKET."""
+    tailscaled = FakeTailscaled()
+
+    async def start() -> None:
+        tailscaled.start()
+
+    io_loop.run_sync(start)
+    yield tailscaled
+    io_loop.run_sync(tailscaled.stop)
 
 
 PASSWORD = "correct horse battery staple"

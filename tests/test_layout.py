@@ -50,7 +50,7 @@ ONLY_IN = {
     "argparse": "cli",
     "getpass": "cli",
     "signal": "cli gateway",
-    "aiohttp": "fetch identity gateway app replay cli",
+    "aiohttp": "fetch identity gateway host app replay cli",
     "argon2": "identity",
     "jwt": "oauth",
     "cryptography": "gateway oauth store",

@@ -60,6 +60,7 @@ def test_without_any_variable_there_are_the_defaults_of_the_manual() -> None:
         "secure_cookies": None,
         "same_site_policy": "lax",
         "trusted_proxies": ("127.0.0.0/8", "::1"),
+        "tailscale_socket": None,
         "cimd_loopback": False,
         "allowed_origins": (),
         "registration": "open",
@@ -133,7 +134,7 @@ def test_the_table_of_the_manual_is_complete() -> None:
         ALLOWED_USERS JWT_SECRET JWT_ALGORITHM ACCESS_TOKEN_EXPIRY REFRESH_TOKEN_EXPIRY CODE_EXPIRY STATE_TIMEOUT
         SESSION_TIMEOUT MAX_SESSIONS_PER_USER SECURE_COOKIES SAME_SITE_POLICY TRUSTED_PROXIES ALLOWED_ORIGINS
         CIMD_LOOPBACK METRICS_PORT LEGACY_SSE REGISTRATION GOOGLE_CLIENT_ID GOOGLE_CLIENT_SECRET OIDC_ISSUER
-        OIDC_CLIENT_ID OIDC_CLIENT_SECRET LOG_FORMAT LOG_LEVEL"""
+        OIDC_CLIENT_ID OIDC_CLIENT_SECRET LOG_FORMAT LOG_LEVEL TAILSCALE_SOCKET"""
     assert {name.upper() for name in Settings.model_fields} | NOT_BUILT_YET == set(table.split())
 
 
