@@ -48,6 +48,13 @@ class Listing:
         read = (tools.read(definition) for definition in self.definitions[TOOLS].values())
         self.tools = {tool.name: tool for tool in read if tool is not None}
 
+    def without_tasks(self) -> "Listing":
+        """For clients that cannot call a tool as a task: without the tools that can only be called so."""
+        if not any(tools.EXECUTION in bytes(tool.definition) for tool in self.tools.values()):
+            return self
+        found = {tool.name: plain for tool in self.tools.values() if (plain := tools.plain(tool)) is not None}
+        return Listing(self.capabilities, {**self.definitions, TOOLS: found})
+
     def declares(self, capability: str, option: str | None = None) -> bool:
         """Whether the server has it, and the ``option`` of it."""
         about = self.capabilities.get(capability)

@@ -81,6 +81,7 @@ class Merged:
         refusal = served.refusal(principal, name, read_only=read_only)
         if refusal is not None:
             return _whole(tools.error(frame["id"], refusal))
+        params.pop("task", None)  # Nothing here declares tasks; who gets no answer to one could not ask for it.
         return _ask(session, [served], frame, {**params, "name": frames.raw(name)})
 
     async def _read(self, principal: Principal, session: McpSession, frame: Frame, params: Frame) -> Answer:

@@ -50,12 +50,13 @@ class Offer:
     """What a backend said of itself. Without a ``greeting`` it speaks the modern era only.
 
     ``listing`` is as the older era has it, where the backend speaks it. To clients of the era that it does not
-    speak it offers the same, over a bridge.
+    speak it offers the same, over a bridge; that, and what is common to all servers, is ``without_tasks``.
     """
 
     def __init__(self, greeting: Frame | None, listing: Listing, modern: ModernOffer | None) -> None:
         self.greeting, self.listing = greeting, listing
-        self.modern = ModernOffer(eras.MODERN, listing) if modern is None else modern
+        self.without_tasks = listing.without_tasks()
+        self.modern = ModernOffer(eras.MODERN, self.without_tasks) if modern is None else modern
         self.tools = listing.tools
         self._keys = {kind: listing.definitions[kind] | self.modern.listing.definitions[kind] for kind in KINDS}
 

@@ -10,6 +10,8 @@ from . import frames
 from .frames import Frame
 
 NAME = frozenset({"name"})
+# Whether a tool can be called as a task, or only as one (2025-11-25, experimental).
+EXECUTION = b'"execution"'
 
 
 class Tool(NamedTuple):
@@ -76,6 +78,15 @@ def renamed(tool: Tool, name: str) -> msgspec.Raw:
     if name == tool.name:
         return tool.definition
     return frames.raw({**frames.members(tool.definition), "name": name})
+
+
+def plain(tool: Tool) -> msgspec.Raw | None:
+    """The definition where there are no tasks; None of a tool that runs only as one."""
+    if EXECUTION not in bytes(tool.definition):
+        return tool.definition
+    definition = frames.members(tool.definition)
+    support = frames.members(definition.pop("execution", None)).get("taskSupport")
+    return None if frames.text(support) == "required" else frames.raw(definition)
 
 
 def called(frame: Frame) -> tuple[Frame, str]:

@@ -1,6 +1,7 @@
 """A stdio MCP server of the older era alone, that asks its client for things. Plain standard library.
 
-Its tools are named in ``call``. ``--quiet`` declares neither log messages nor changes of anything.
+Its tools are named in ``call``. ``--quiet`` declares neither log messages nor changes of anything; with ``--tasks``
+some of its tools can be called as tasks (2025-11-25), one of them only so.
 """
 
 import asyncio
@@ -46,8 +47,12 @@ async def call(request_id, params):
     given = params.get("arguments") or {}
     SEEN["runs"] += 1
     match params["name"]:
-        case "echo":
+        case "echo" | "either":
             return text(params)
+        case "only":
+            if "task" not in params:
+                raise Failure(-32601, "only as a task")
+            return {"task": {"taskId": "t1", "status": "working"}}
         case "pid":
             return text(str(os.getpid()))
         case "seen":
@@ -108,7 +113,7 @@ async def serve(message):
             if "--quiet" not in sys.argv:
                 changes = {"listChanged": True}
                 capabilities |= {"tools": changes, "prompts": changes, "resources": {**changes, "subscribe": True}}
-                capabilities |= {"logging": {}, "tasks": {}}
+                capabilities |= {"logging": {}, "tasks": {"list": {}}, "extensions": {"x/y": {}}}
             about = {"name": "old", "version": "1", "title": "Old"}
             version = params["protocolVersion"]
             return {
@@ -120,8 +125,11 @@ async def serve(message):
         case "ping":
             return {}
         case "tools/list":
-            names = ["echo", "ask", "seen"]
-            return {"tools": [{"name": name, "inputSchema": {"type": "object"}} for name in names], "x-kept": 1.5}
+            tools = [{"name": name, "inputSchema": {"type": "object"}} for name in ("echo", "ask", "seen")]
+            if "--tasks" in sys.argv:
+                for name, support in (("either", "optional"), ("only", "required")):
+                    tools.append({**tools[0], "name": name, "execution": {"taskSupport": support}})
+            return {"tools": tools, "x-kept": 1.5}
         case "tools/call":
             return await call(message["id"], params)
         case "prompts/list":
@@ -153,6 +161,8 @@ async def serve(message):
         case "completion/complete":
             answer = await ask("roots/list", {})
             return {"completion": {"values": [json.dumps(answer)]}}
+        case "tasks/list":
+            return {"tasks": []}
         case "x/ping":
             return {"answer": await ask("ping", {})}
     raise Failure(-32601, f"no such method: {method}")

@@ -73,6 +73,8 @@ def call(request_id, params):
                 question = {"method": "roots/list"} if given.get("roots") else elicitation(f"number {len(told)}?")
                 return required(json.dumps(told), q=question)
             return text(told)
+        case "as_task":  # of an extension
+            return {"resultType": "task", "task": {"taskId": "t1"}}
         case "later":  # asks for nothing but patience
             return text("now") if state == "later" else {"resultType": "input_required", "requestState": "later"}
         case "log":
@@ -129,10 +131,13 @@ def serve(message):
         case "server/discover":
             changes = {"listChanged": True}
             capabilities = {"tools": changes, "prompts": {}, "resources": {**changes, "subscribe": True}, "logging": {}}
-            about = {"supportedVersions": ["2026-07-28"], "capabilities": {**capabilities, "extensions": {"x/y": {}}}}
+            more = {"extensions": {PREFIX + "tasks": {}, "x/y": {}}, "tasks": {"list": {}}}
+            about = {"supportedVersions": ["2026-07-28"], "capabilities": {**capabilities, **more}}
             return cached(**about, instructions="be new")
         case "tools/list":
-            return cached(tools=[{"name": name, "inputSchema": {"type": "object"}} for name in ("echo", "ask", "seen")])
+            tools = [{"name": name, "inputSchema": {"type": "object"}} for name in ("echo", "ask", "seen")]
+            tools[0]["execution"] = {"taskSupport": "optional"}  # of another revision
+            return cached(tools=tools)
         case "tools/call":
             return call(message["id"], params)
         case "prompts/list":
@@ -153,6 +158,8 @@ def serve(message):
             if params["uri"] not in ("mem://a", "mem://asks"):
                 raise Failure(-32602, "no such resource")
             return cached(contents=[{"uri": params["uri"], "text": "content"}])
+        case "tasks/get":
+            return complete(task={"taskId": params["taskId"]})
         case "completion/complete":
             return complete(completion={"values": ["done"]})
         case "subscriptions/listen":

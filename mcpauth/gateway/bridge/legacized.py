@@ -8,6 +8,7 @@ from ... import __version__
 from .. import frames
 from ..eras import CAPABILITIES, CLIENT, LEGACY, LOG_LEVEL, MODERN, NEWEST_LEGACY, SERVER, SUBSCRIPTION, VERSION
 from ..frames import Frame
+from . import tasks
 
 # Results have these for modern clients. Some older ones refuse an empty result that is not empty.
 MODERN_ONLY = ("resultType", "ttlMs", "cacheScope")
@@ -23,9 +24,7 @@ def greeting(frame: Frame, backend: str, discovered: Frame) -> Frame:
     server = frames.members(discovered.get("_meta")).get(SERVER)
     about: dict[str, Any] = {
         "protocolVersion": asked if asked in LEGACY else NEWEST_LEGACY,
-        "capabilities": {
-            key: value for key, value in frames.members(discovered.get("capabilities")).items() if key != "extensions"
-        },
+        "capabilities": tasks.undeclared(discovered.get("capabilities")),
         "serverInfo": {"name": backend, "version": __version__} if server is None else server,
     }
     if "instructions" in discovered:
@@ -43,7 +42,7 @@ class Envelope:
 
     def around(self, frame: Frame, level: str | None = None, more: Frame | None = None) -> Frame:
         """The request, with ``more`` among its parameters. What it says of itself does not count."""
-        params = frames.members(frame.get("params"))
+        params = tasks.unasked(frames.text(frame["method"]), frames.members(frame.get("params")))
         meta = {**frames.members(params.get("_meta")), **self._about}
         meta.pop(LOG_LEVEL, None)
         if level is not None:
@@ -52,10 +51,12 @@ class Envelope:
         return {**frame, "params": frames.raw({**asked, **(more or {}), "_meta": meta})}
 
 
-def result(frame: Frame, given: Frame) -> Frame:
+def result(frame: Frame, given: Frame, method: str | None) -> Frame:
     """The response with its result, ``given`` by its members, as legacy clients know it."""
     for name in MODERN_ONLY:
         given.pop(name, None)
+    if method == "tools/list":
+        given = tasks.unlisted(given)
     return {**frame, "result": frames.raw(given)}
 
 

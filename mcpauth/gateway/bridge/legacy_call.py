@@ -186,7 +186,7 @@ class LegacyCall:
         if self.method in questions.ASKING and frames.error_code(frame) == modernized.URL_ELICITATION_REQUIRED:
             self._needs_visit(frame)
         elif "error" in frame:
-            self._end(modernized.error(frame))
+            self._end(modernized.error(frame, self.method))
         else:
             self._end(modernized.result(frame, self.method, self.server))
 
@@ -196,7 +196,7 @@ class LegacyCall:
         wanted = frames.members(about.get("data")).get("elicitations")
         elicitations: Any = None if wanted is None else frames.value(wanted)
         if not isinstance(elicitations, list) or not 0 < len(elicitations) <= QUESTIONS:
-            self._end(modernized.error(frame))
+            self._end(modernized.error(frame, self.method))
             return
         asked = [
             frames.request(0, "elicitation/create", {"mode": "url", **one})

@@ -19,7 +19,7 @@ from ..listing import LIST_CHANGED
 from ..log_message import LEVELS
 from ..modern.caller import Caller
 from ..resource_updates import UPDATED
-from . import modernized
+from . import modernized, tasks
 from .legacy_call import LegacyCall
 from .subscription import Subscription
 
@@ -54,7 +54,7 @@ class LegacySession:
         self._connection = connection
         declared = {
             "protocolVersion": NEWEST_LEGACY,
-            "capabilities": self._caller.capabilities,
+            "capabilities": tasks.undeclared(self._caller.capabilities),
             "clientInfo": ABOUT_US,
         }
         try:

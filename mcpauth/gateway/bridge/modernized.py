@@ -8,6 +8,7 @@ from ...errors import GatewayError
 from .. import frames
 from ..eras import CAPABILITIES, CLIENT, LOG_LEVEL, MODERN, SERVER, VERSION
 from ..frames import Frame
+from . import tasks
 from .request_state import OWN
 
 # Of the results of these, clients are told how long they may be kept. We cannot know: not at all.
@@ -18,14 +19,11 @@ UNCACHED = {"ttlMs": frames.raw(0), "cacheScope": frames.raw("private")}
 COMPLETE = frames.raw("complete")
 
 RESOURCE_NOT_FOUND, URL_ELICITATION_REQUIRED = -32002, -32042
-INVALID_PARAMETERS, SERVER_ERROR = -32602, -32000
+UNKNOWN_METHOD, INVALID_PARAMETERS, SERVER_ERROR = -32601, -32602, -32000
 # The protocol's own since 2026-07-28. What a server of the older era meant by them is not what clients would think.
 RESERVED = range(-32099, -32019)
 
 ENVELOPE = {VERSION, CAPABILITIES, CLIENT, LOG_LEVEL}
-
-# Capabilities that nothing here serves.
-UNSERVED = {"logging", "tasks"}
 
 
 class MissingCapability(GatewayError):
@@ -43,7 +41,7 @@ def discovered(to: msgspec.Raw, greeting: Frame) -> Frame:
     about: dict[str, Any] = {
         "supportedVersions": list(MODERN),
         "capabilities": {
-            key: value for key, value in frames.members(greeting.get("capabilities")).items() if key not in UNSERVED
+            key: value for key, value in tasks.undeclared(greeting.get("capabilities")).items() if key != "logging"
         },
     }
     if "instructions" in greeting:
@@ -55,14 +53,18 @@ def result(frame: Frame, method: str, server: msgspec.Raw | None) -> Frame:
     given = {**frames.members(frame["result"]), "resultType": COMPLETE}
     if method in CACHED:
         given |= UNCACHED
+    if method == "tools/list":
+        given = tasks.unlisted(given)
     if server is not None:
         given["_meta"] = frames.raw({**frames.members(given.get("_meta")), SERVER: server})
     return {**frame, "result": frames.raw(given)}
 
 
-def error(frame: Frame) -> Frame:
+def error(frame: Frame, method: str) -> Frame:
     code = frames.error_code(frame)
-    if code in (RESOURCE_NOT_FOUND, URL_ELICITATION_REQUIRED):
+    if code == UNKNOWN_METHOD and method == "tools/call":
+        code = INVALID_PARAMETERS  # It is that tool which cannot be called, or only as a task.
+    elif code in (RESOURCE_NOT_FOUND, URL_ELICITATION_REQUIRED):
         code = INVALID_PARAMETERS
     elif code in RESERVED:
         code = SERVER_ERROR
@@ -76,7 +78,7 @@ def request(number: int, frame: Frame) -> Frame:
     sent = {**frame, "id": frames.raw(number)}
     if "params" not in frame:
         return sent
-    params = frames.members(frame["params"])
+    params = tasks.unasked(frames.text(frame["method"]), frames.members(frame["params"]))
     meta = {key: value for key, value in frames.members(params.get("_meta")).items() if key not in ENVELOPE}
     if "progressToken" in meta:
         meta["progressToken"] = frames.raw(number)

@@ -31,6 +31,7 @@ def may_be_asked(declared: msgspec.Raw, method: str | None, params: Frame) -> bo
 def asked(frame: Frame) -> dict[str, Any]:
     """A request as it stands in `inputRequests`."""
     params = frames.members(frame.get("params"))
+    params.pop("task", None)
     meta = frames.members(params.get("_meta"))
     if meta.pop("progressToken", None) is not None:
         params["_meta"] = frames.raw(meta)

@@ -7,13 +7,13 @@ from typing import Any
 
 from ... import log
 from ...ambient import Ambient
-from ...errors import BackendUnavailable, GatewayError, SessionLost
+from ...errors import BackendUnavailable, GatewayError, SessionLost, UnknownMethod
 from .. import frames
 from ..backend import Backend
 from ..frames import Frame
 from ..modern.caller import Caller
 from ..modern.shared import SharedSessions
-from . import modernized
+from . import modernized, tasks
 from .legacy_call import LegacyCall, Round, responses
 from .legacy_session import LegacySession
 from .questions import ASKING
@@ -53,6 +53,8 @@ class ToLegacy:
                 subscription = Subscription(frame)
                 self._spawn(self._follow(caller, subscription))
                 return subscription
+            case method if method is not None and method.startswith(tasks.METHODS):
+                raise UnknownMethod("this server's tasks are not offered in this revision of MCP")
             case method:
                 params = frames.members(frame.get("params")) if method in ASKING else {}
                 if "requestState" in params or "inputResponses" in params:

@@ -7,13 +7,13 @@ from typing import NamedTuple
 import msgspec
 
 from ...ambient import Ambient
-from ...errors import BackendUnavailable, GatewayError, InvalidParameters
+from ...errors import BackendUnavailable, GatewayError, InvalidParameters, UnknownMethod
 from .. import frames
 from ..backend import RETIRED, Backend, ModernSession
 from ..frames import Frame
 from ..log_message import LEVELS
 from ..modern.caller import Caller
-from . import legacized, questions
+from . import legacized, questions, tasks
 from .legacized import Envelope
 from .listening import Listening
 from .subscription import LISTS, URIS
@@ -23,6 +23,7 @@ ROUNDS, QUESTIONS = 10, 16
 
 IDLE_STOP = 15 * 60
 
+COMPLETE = frames.raw("complete")
 OVER = "the MCP session has ended"
 
 
@@ -95,6 +96,8 @@ class ToModernSession:
                 return _reply(self._set_level(frame))
             case "resources/subscribe" | "resources/unsubscribe" as method:
                 return self._follow(frame, begins=method == "resources/subscribe")
+            case method if method is not None and method.startswith(tasks.METHODS):
+                return _reply(frames.failure(frame["id"], UnknownMethod("this server's tasks are of another revision")))
         relay = _Relay(frame["id"])
         self._relays.add(relay)
         return self._relay(relay, frame)
@@ -132,7 +135,7 @@ class ToModernSession:
     def _initialize(self, frame: Frame) -> Frame:
         params = frames.members(frame.get("params"))
         declared = params.get("capabilities")
-        capabilities = declared if declared is not None and bytes(declared)[:1] == b"{" else frames.raw({})
+        capabilities = frames.raw(tasks.undeclared(declared))
         self._caller = self._caller._replace(capabilities=capabilities)
         self._envelope = Envelope(capabilities, params.get("clientInfo"))
         discovered = self._bridge.discovered
@@ -182,9 +185,12 @@ class ToModernSession:
                     yield legacized.error(response, method)
                     return
                 result = frames.members(response["result"])
-                if frames.text(result.get("resultType")) != "input_required":
-                    yield legacized.result(response, result)
+                kind = frames.text(result.get("resultType", COMPLETE))
+                if kind == "complete":
+                    yield legacized.result(response, result, method)
                     return
+                if kind != "input_required":
+                    raise BackendUnavailable(f"the server {self._backend.name} answered as this client cannot read it")
                 waiting = self._questions(relay, method, result)
                 for question in waiting.values():
                     yield question.asked
