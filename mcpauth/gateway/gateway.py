@@ -6,12 +6,21 @@ from collections.abc import Collection, Iterable, Sequence
 import msgspec
 
 from ..ambient import Ambient
-from ..errors import ClientPaused, GatewayError, InvalidMessage, InvalidParameters, ResourceNotFound, UnknownBackend
+from ..errors import (
+    ClientPaused,
+    GatewayError,
+    InvalidMessage,
+    InvalidParameters,
+    RequestCancelled,
+    ResourceNotFound,
+    UnknownBackend,
+)
 from ..models.principal import Principal
 from ..store.mcp_sessions import McpSessionStore
 from . import batch, frames
 from .answer import ACCEPTED, Answer, refused
 from .catalogue import BackendState, Catalogue
+from .endings import Endings
 from .eras import is_modern, is_modern_version
 from .event_log import Resumed
 from .frames import Frame
@@ -47,6 +56,7 @@ class Gateway:
         reaper: Reaper | None = None,
     ) -> None:
         self._reaper = reaper
+        self.endings = Endings()
         self._backends = {served.name: served for served in backends}
         self._names = names
         self._catalogue = Catalogue(backends, ambient, self._lists_changed)
@@ -129,6 +139,7 @@ class Gateway:
         await self._sessions.pause_grant(grant_id)
 
     def _stop(self, grant_id: str) -> None:
+        self.endings.note(grant_id)
         current = [(served, self._modern[name]) for name, served in self._backends.items()]
         for served, modern in [*current, *self._leaving.values()]:
             modern.end_grant(grant_id)
@@ -173,7 +184,14 @@ class Gateway:
             if not modern:
                 return await self._forward(endpoint, principal, frame, session_id)
             at = self._modern_merged if endpoint.name is None else self._modern[endpoint.name]
-            return await at.forward(principal, frame, Headers(headers))
+            endings = self.endings.count
+            answer = await at.forward(principal, frame, Headers(headers))
+            if self.endings.since(principal.grant_id, endings):
+                # While it was not known yet what the server speaks. Nothing was sent so far.
+                if answer.replies is not None:
+                    answer.replies.leave()
+                raise RequestCancelled("what was allowed to this client has ended")
+            return answer
         except GatewayError as error:
             return refused(request_id, error, modern=modern)
 

@@ -111,8 +111,7 @@ class GuardedHandler(JSONHandler):
         if origin is not None and self._gate.allows_everybody(origin):
             self._allow(origin)
         if self.request.method != "OPTIONS":
-            self._principal = self._gate.admit(self.request, self._backend)
-            self._grant_session = self._principal.session_id
+            self._admit()
             if origin is not None and await self._gate.allows(origin, self._principal):
                 self._allow(origin)
         if origin is not None and self._allowed_origin is None:
@@ -123,6 +122,11 @@ class GuardedHandler(JSONHandler):
                 raise _Refusal(415, "Content-Type must be application/json")
             if self._declared_size > frames.LIMIT:
                 raise _Refusal(413, TOO_LONG)
+
+    def _admit(self) -> None:
+        self._endings = self._gateway.endings.count
+        self._principal = self._gate.admit(self.request, self._backend)
+        self._grant_session = self._principal.session_id
 
     @property
     def _declared_size(self) -> int:
@@ -158,6 +162,8 @@ class GuardedHandler(JSONHandler):
             return True
         if self._refused:
             self._end()
+        elif self._grant_session is not None and self._endings != self._gateway.endings.count:
+            self._admit()  # A body may take its time, and somebody's grant has ended since.
         return self._refused
 
     def take_body(self) -> bytes:

@@ -22,7 +22,11 @@ BOTH = "application/json, text/event-stream"
 class Gate:
     """In place of ours, which needs all of OAuth."""
 
+    ended = False
+
     def admit(self, request, backend):
+        if self.ended:
+            raise InvalidToken("the session has ended")
         match request.headers.get("Authorization"):
             case "Bearer good":
                 return principal()
@@ -48,10 +52,10 @@ def call(tool, /, **arguments):
 
 class Server:
     def __init__(self, gateway):
-        self.gateway = gateway
+        self.gateway, self.gate = gateway, Gate()
         self._client = AsyncHTTPClient(force_instance=True)
         site = Site("http://localhost", "/auth/oauth", "0", False, 86400, ())
-        services = {"gateway": gateway, "gate": Gate(), "slow": Overdue(JSON_WITHIN)}
+        services = {"gateway": gateway, "gate": self.gate, "slow": Overdue(JSON_WITHIN)}
         routes = [(r"/mcp/?", McpHandler, services), (r"/mcp/(?P<backend>[^/]+)/?", McpHandler, services)]
         self._server = HTTPServer(LimitedApplication(routes, site=site))
         listening, self.port = bind_unused_port()

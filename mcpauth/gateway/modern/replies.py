@@ -95,9 +95,9 @@ class ModernReplies:
     async def _next(self) -> Frame:
         try:
             if self._answers is None:
+                self._refuse_cancelled()
                 self._session = await self.served.join(self._caller)
-                if self._cancelled is not None:
-                    raise self._cancelled
+                self._refuse_cancelled()
                 self._answers = self._session.request(self._frame)
             frame = await anext(self._answers)
             if "method" not in frame:
@@ -111,6 +111,11 @@ class ModernReplies:
         except Exception:
             logger.exception("request_failed", extra=log.fields(backend=self.served.name))
             return self._failed(GatewayError("unexpected error, see the server's log"))
+
+    def _refuse_cancelled(self) -> None:
+        """Nothing is started, and nothing sent, for whom nobody waits any more."""
+        if self._cancelled is not None:
+            raise self._cancelled
 
     def _failed(self, error: GatewayError) -> Frame:
         to = self._frame["id"]
