@@ -47,6 +47,9 @@ CORS_HEADERS = "Authorization, Content-Type, Accept, MCP-Protocol-Version, Mcp-S
 class BaseHandler(web.RequestHandler):
     # Which step of a connection attempt a request is; None when it is none.
     step: StepKind | None = None
+    # Who is signed in in this browser, and what they should know; only pages ask.
+    user: User | None = None
+    banners: Sequence[str] = ()
 
     @property
     def site(self) -> Site:
@@ -121,6 +124,33 @@ class BaseHandler(web.RequestHandler):
 
     def accepts_html(self) -> bool:
         return "text/html" in self.request.headers.get("Accept", "")
+
+    def set_page_headers(self) -> None:
+        self.set_header("Content-Security-Policy", CSP)
+        self.set_header("Referrer-Policy", "no-referrer")
+        self.set_header("X-Frame-Options", "DENY")
+        self.set_header("Cross-Origin-Opener-Policy", "same-origin")
+        self.set_header("Cross-Origin-Resource-Policy", "same-origin")
+
+    def page(self, template: str, **values: Any) -> None:
+        self.set_page_headers()
+        self.set_header("Content-Type", "text/html; charset=UTF-8")
+        self.render(
+            template,
+            **{
+                "title": "mcpauth",
+                "version": self.site.version,
+                "public_host": self.site.host,
+                "signed_in_as": self.user.name if self.user else None,
+                "logout_path": self.site.path("logout"),
+                "banners": self.banners,
+                **values,
+            },
+        )
+
+    def error_page(self, status: int, title: str, hint: str, error: str) -> None:
+        details = [("Error", error)] if error != "not_found" else []
+        self.page("error.html", title=title, status=status, hint=hint, details=details, back_href="/")
 
     def write_json(self, body: Any) -> None:
         self.set_header("Content-Type", "application/json")
@@ -246,18 +276,11 @@ class JSONHandler(BaseHandler):
 
 
 class PageHandler(BaseHandler):
-    """A handler for people. ``user`` is who is signed in in this browser."""
-
-    user: User | None = None
-    banners: Sequence[str] = ()
+    """A handler for people."""
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
-        self.set_header("Content-Security-Policy", CSP)
-        self.set_header("Referrer-Policy", "no-referrer")
-        self.set_header("X-Frame-Options", "DENY")
-        self.set_header("Cross-Origin-Opener-Policy", "same-origin")
-        self.set_header("Cross-Origin-Resource-Policy", "same-origin")
+        self.set_page_headers()
 
     async def prepare(self) -> None:
         super().prepare()
@@ -307,27 +330,11 @@ class PageHandler(BaseHandler):
         self.write_cookie("session", cookie, self.site.session_ttl)
         self.user = user
 
-    def page(self, template: str, **values: Any) -> None:
-        self.set_header("Content-Type", "text/html; charset=UTF-8")
-        self.render(
-            template,
-            **{
-                "title": "mcpauth",
-                "version": self.site.version,
-                "public_host": self.site.host,
-                "signed_in_as": self.user.name if self.user else None,
-                "logout_path": self.site.path("logout"),
-                "banners": self.banners,
-                **values,
-            },
-        )
-
     def write_failure(self, status: int, title: str, hint: str, error: str) -> None:
         if not self.accepts_html():
             super().write_failure(status, title, hint, error)
             return
-        details = [("Error", error)] if error != "not_found" else []
-        self.page("error.html", title=title, status=status, hint=hint, details=details, back_href="/")
+        self.error_page(status, title, hint, error)
 
 
 class NotFoundHandler(PageHandler):

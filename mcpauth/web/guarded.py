@@ -222,11 +222,41 @@ class GuardedHandler(JSONHandler):
 
     def refuse(self, status: int, message: str) -> None:
         self.tell(error=message)
-        self.write_message(status, _error(message))
+        if status == 405 and self._is_for_a_person:
+            self._explain(status, message)
+        else:
+            self.write_message(status, _error(message))
 
     def refuse_with(self, error: GatewayError) -> None:
         self.tell(error=error.message)
         self.write_message(STATUS.get(type(error), 400), frames.encode(frames.failure(None, error)))
+
+    def write_failure(self, status: int, title: str, hint: str, error: str) -> None:
+        if not self._is_for_a_person:
+            super().write_failure(status, title, hint, error)
+        elif status == 401:
+            self._explain(status, f"{error}: {hint}")
+        else:
+            self.error_page(status, title, hint, error)
+
+    @property
+    def _is_for_a_person(self) -> bool:
+        """Somebody opened the address in a browser. Clients take JSON or a stream, whatever else they take."""
+        if self.request.method not in ("GET", "HEAD") or not self.accepts_html():
+            return False
+        accept = self.request.headers.get("Accept", "")
+        return "json" not in accept and "event-stream" not in accept
+
+    def _explain(self, status: int, error: str) -> None:
+        """The same refusal, on a page that says what this address is."""
+        self.set_status(status)
+        self.page(
+            "address.html",
+            title="An address for apps",
+            status=status,
+            error=error,
+            address=f"{self.site.origin}{self.request.path}",
+        )
 
     def _refuse_early(self, refusal: Exception) -> None:
         self._refused = True

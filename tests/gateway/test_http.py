@@ -207,7 +207,7 @@ async def test_a_client_that_leaves_does_not_cancel_and_hears_the_rest_elsewhere
 @pytest.mark.parametrize("method", ["GET", "POST", "DELETE", "HEAD"])
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/fake", "/mcp/nothing"])
 async def test_without_a_token_nothing_else_is_looked_at(server, method, path):
-    headers = {"Authorization": None, "Origin": "https://evil.example", "Accept": "text/html", "Content-Type": "x"}
+    headers = {"Authorization": None, "Origin": "https://evil.example", "Accept": "image/*", "Content-Type": "x"}
     body = "{" if method == "POST" else None
     reply = await server.fetch(path, method, body, headers)
     assert reply.code == 401

@@ -46,7 +46,7 @@ async def test_whoever_brings_no_token_is_told_where_to_get_one(client):
         for path, document in DOCUMENTS:
             body = "not even json" if method == "POST" else None
             # Before Origin, Accept and body are looked at.
-            for headers in ({}, {"Origin": "https://evil.example"}, {"Accept": "text/html"}, {"Mcp-Session-Id": "x"}):
+            for headers in ({}, {"Origin": "https://evil.example"}, {"Accept": "*/*"}, {"Mcp-Session-Id": "x"}):
                 reply = await client.fetch(path, method, body, **headers)
                 assert reply.status == 401
                 assert (
@@ -55,6 +55,51 @@ async def test_whoever_brings_no_token_is_told_where_to_get_one(client):
                 assert reply.headers["Content-Type"] == "application/json"
                 if method != "HEAD":
                     assert reply.error == "invalid_token"
+
+
+BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/webp,*/*;q=0.8"
+
+
+async def test_a_browser_is_told_what_the_address_is_for(client):
+    for path, document in DOCUMENTS:
+        for method in ["GET", "HEAD"]:
+            reply = await client.fetch(path, method, Accept=BROWSER)
+            assert reply.status == 401
+            challenge = f'Bearer resource_metadata="{METADATA}{document}", scope="mcp"'
+            assert reply.headers["WWW-Authenticate"] == challenge
+            assert reply.headers["Content-Type"].startswith("text/html")
+            assert "default-src 'none'" in reply.headers["Content-Security-Policy"]
+            assert "Set-Cookie" not in reply.headers
+            if method == "GET":
+                page = reply.body.decode()
+                assert "This is an address for apps" in page
+                assert f"{ORIGIN}{path}" in page
+                assert 'href="/"' in page
+                assert "invalid_token: an access token is needed" in page
+
+
+async def test_a_browser_that_is_let_in_gets_that_page_too(connected):
+    """Where authorization is switched off, everybody is."""
+    token = f"Bearer {connected.tokens['access_token']}"
+    reply = await connected.fetch("/mcp", Accept=BROWSER, Authorization=token)
+    assert reply.status == 405
+    assert "POST" in reply.headers["Allow"]
+    assert "This is an address for apps" in reply.body.decode()
+    assert (await connected.fetch("/mcp", Authorization=token)).json["error"]["code"] == -32600
+
+
+@pytest.mark.parametrize("accept", [f"application/json, {BROWSER}", f"text/event-stream, {BROWSER}", "text/*", "*/*"])
+async def test_a_client_that_takes_pages_too_gets_json(client, accept):
+    reply = await client.fetch("/mcp", Accept=accept)
+    assert (reply.status, reply.error) == (401, "invalid_token")
+    assert (await client.fetch("/mcp", "POST", "{}", Accept=BROWSER)).error == "invalid_token"
+    assert (await client.fetch("/mcp", "DELETE", Accept=BROWSER)).error == "invalid_token"
+
+
+async def test_a_browser_that_used_another_name_is_told_so_at_the_endpoint_too(client):
+    reply = await client.fetch("/mcp", Accept=BROWSER, Host="evil.example")
+    assert reply.status == 421
+    assert "This is not the address of this server" in reply.body.decode()
 
 
 async def test_what_is_no_bearer_token_is_as_good_as_none(client):

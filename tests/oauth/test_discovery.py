@@ -151,11 +151,7 @@ JSON_ROUTES = [
     *(("GET", path) for path in (ROOT[3:] + SEED[3:])),
     *((method, "/register/unknown") for method in ("GET", "PUT", "DELETE")),
     ("GET", "/.well-known/oauth-registration/mcp/mcp_client_1_a"),
-    *(
-        (method, path)
-        for method in ("GET", "POST", "DELETE")
-        for path in ("/mcp", "/mcp/", "/mcp/files", "/mcp/files/")
-    ),
+    *((method, path) for method in ("POST", "DELETE") for path in ("/mcp", "/mcp/", "/mcp/files", "/mcp/files/")),
 ]
 
 
