@@ -353,7 +353,10 @@ def situation(
     return {
         "version": __version__,
         "mcpUrl": f"{settings.origin}/mcp",
+        "sseUrl": f"{settings.origin}/sse" if settings.legacy_sse else None,
         "publicUrl": settings.origin,
+        "listensOn": settings.listens_on,
+        "registration": settings.registration,
         "dataDir": str(settings.data_dir.resolve()),
         "ownerNeeded": setup.needed,
         "servers": [
@@ -361,6 +364,7 @@ def situation(
             for one in gateway.backends()
         ],
         "configurationProblem": configuration_file.problem,
+        "configurationNotes": list(configuration_file.notes),
     }
 
 

@@ -181,6 +181,13 @@ class Settings(BaseModel):
         return public_host(self.origin) in LOOPBACK_HOSTS
 
     @property
+    def listens_on(self) -> str:
+        """The socket, or address and port, that a proxy in front has to know."""
+        if self.unix_socket is not None:
+            return str(self.unix_socket)
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
     def cookies_are_secure(self) -> bool:
         return self.origin.startswith("https:") if self.secure_cookies is None else self.secure_cookies
 

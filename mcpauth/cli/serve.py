@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import os
 import signal
 import sys
@@ -19,6 +20,8 @@ from ..control import NAME, ControlServer
 from ..errors import DataDirectoryBusy, SettingsError
 from ..oauth.ways_in import NAMES
 from ..settings import LOOPBACK_HOSTS, Settings
+
+logger = logging.getLogger(__name__)
 
 # Stopping takes less than five seconds: this is for requests that are being answered, this for all, children included.
 FOR_REQUESTS, FOR_ALL = 4.0, 4.4
@@ -79,6 +82,7 @@ async def serve(settings: Settings, environ: Mapping[str, str]) -> int:
             await services.close()
     finally:
         held.release()
+    logger.info("stopped")
     return 0
 
 
@@ -109,6 +113,8 @@ async def _run(services: Services, data_dir: Path) -> None:
         task.cancel()
     await services.configuration_file.close()
     await control.close()
+    about = log.fields(requests=len(app.running), processes=services.gateway.processes)
+    logger.info("stop_began", extra=about)
     await app.finish_running(FOR_REQUESTS)
     await services.gateway.close(deadline - loop.time())
     # What waited for a child has just been answered.
@@ -132,6 +138,7 @@ def greet(services: Services) -> None:
     lines = [
         f"mcpauth {__version__}",
         f"  MCP URL     {settings.origin}/mcp",
+        *([f"  older URL   {settings.origin}/sse  (HTTP+SSE, MCP 2024-11-05)"] if settings.legacy_sse else []),
         f"  public URL  {where}",
         f"  sign-in     {names}",
         f"  servers     {len(backends)}" + (f": {', '.join(backends)}" if backends else ""),

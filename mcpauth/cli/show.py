@@ -41,6 +41,13 @@ DONE = {
 }
 
 
+REGISTRATION = {
+    "open": "open: every app, with your Allow",
+    "known": "known: apps that mcpauth knows, and those you approved",
+    "approve": "approve: apps that you approved",
+}
+
+
 def clean(text: object) -> str:
     """A value without what could drive the terminal: some of these texts come from strangers."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
@@ -94,6 +101,11 @@ def client_added(answer: dict[str, Any]) -> Iterable[str]:
 def status(answer: dict[str, Any], running: bool) -> Iterable[str]:
     yield f"mcpauth {answer['version']}  {'running' if running else 'not running'}"
     yield f"  MCP URL     {answer['mcpUrl']}"
+    if answer["sseUrl"]:
+        yield f"  older URL   {answer['sseUrl']}  (HTTP+SSE, MCP 2024-11-05)"
+    yield f"  public URL  {answer['publicUrl']}"
+    yield f"  listens on  {answer['listensOn']}"
+    yield f"  connecting  {REGISTRATION[answer['registration']]}"
     yield f"  data        {answer['dataDir']}"
     yield f"  sign-in     {', '.join(answer['signIn']) or 'none'}"
     users = answer["users"]
@@ -108,6 +120,8 @@ def status(answer: dict[str, Any], running: bool) -> Iterable[str]:
         yield "There is no owner yet: open the setup link that the server printed, or use: user add NAME --owner"
     if answer["configurationProblem"]:
         yield f"! What mcp.json says now is refused; what it said before holds: {clean(answer['configurationProblem'])}"
+    for note in answer["configurationNotes"]:
+        yield f"! {clean(note)}"
     for one in answer["waiting"]:
         client_id = clean(shlex.quote(one["client_id"]))
         yield clean(f"! {one['asked_at']}  {told(one)}")

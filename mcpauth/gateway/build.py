@@ -1,12 +1,10 @@
 """The gateway that data/mcp.json describes."""
 
-import logging
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from .. import log
 from ..ambient import Ambient
 from ..store.database import Database
 from ..store.mcp_sessions import McpSessionStore
@@ -24,8 +22,6 @@ from .reaper import Reaper
 from .served import Served
 from .stdio import StdioBackend
 
-logger = logging.getLogger(__name__)
-
 
 class Built(NamedTuple):
     """``file`` changes the gateway while it is watched."""
@@ -35,18 +31,11 @@ class Built(NamedTuple):
 
 
 def read_configuration(data_dir: Path) -> Configuration:
-    """Of the file, created when there is none. What the owner should know of it goes to the log."""
+    """Of the file, created when there is none."""
     path = data_dir / configuration.FILE
     if not path.exists():
         configuration.create_default(data_dir)
-    given = configuration.read(path)
-    note(given)
-    return given
-
-
-def note(given: Configuration) -> None:
-    for one in given.notes:
-        logger.warning("configuration_noted", extra=log.fields(note=one))
+    return configuration.read(path)
 
 
 def build(
@@ -64,7 +53,6 @@ def build(
 
     def take(changed: Configuration) -> None:
         gateway.serve(backends.of(changed))
-        note(changed)
 
     return Built(gateway, ConfigurationFile(data_dir / configuration.FILE, given, take))
 

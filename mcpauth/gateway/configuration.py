@@ -1,5 +1,6 @@
 """data/mcp.json: which backends there are, in the format that most MCP clients use for their own."""
 
+import difflib
 import json
 import os
 import re
@@ -116,6 +117,7 @@ class Configuration(BaseModel):
 
 
 KINDS: dict[str, type[Server]] = {"builtin": FilesServer, "command": StdioServer, "url": RemoteServer}
+ALL_KEYS = frozenset(key for model in KINDS.values() for key in model.model_fields)
 
 
 def read(path: Path) -> Configuration:
@@ -125,7 +127,8 @@ def read(path: Path) -> Configuration:
     notes += _unknown(document, {"mcpServers"}, FILE)
     given = document.get("mcpServers")
     if not isinstance(given, dict):
-        raise SettingsError(f'{FILE}: "mcpServers" is missing, or is no object')
+        hint = _misspelt(text, (), document, {"mcpServers"}, {"mcpServers"})
+        raise SettingsError(hint or f'{FILE}: "mcpServers" is missing, or is no object')
     servers: dict[str, AnyServer] = {}
     origin: dict[str, str] = {}
     for key, about in given.items():
@@ -226,7 +229,8 @@ def _server(text: str, key: str, about: Any, notes: list[str]) -> Server:
         raise SettingsError(f"{_place(text, path)} must be an object")
     kinds = [kind for kind in KINDS if kind in about]
     if len(kinds) != 1:
-        raise SettingsError(f'{_place(text, path)} must have one of "builtin", "command" and "url"')
+        hint = None if kinds else _misspelt(text, path, about, ALL_KEYS, KINDS)
+        raise SettingsError(hint or f'{_place(text, path)} must have one of "builtin", "command" and "url"')
     model = KINDS[kinds[0]]
     server = _validate(text, model, about, path)
     notes += _unknown(about, model.model_fields, where)
@@ -246,7 +250,10 @@ def _validate(text: str, model: type[M], about: dict[str, Any], path: tuple[str,
         return model.model_validate(about)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
-        raise SettingsError(f"{_place(text, (*path, *first['loc']))}: {first['msg']}") from None
+        hint = None
+        if first["type"] == "missing":
+            hint = _misspelt(text, path, about, model.model_fields, map(str, first["loc"]))
+        raise SettingsError(hint or f"{_place(text, (*path, *first['loc']))}: {first['msg']}") from None
 
 
 def _place(text: str, path: tuple[str | int, ...]) -> str:
@@ -254,4 +261,22 @@ def _place(text: str, path: tuple[str | int, ...]) -> str:
 
 
 def _unknown(given: Iterable[str], known: Iterable[str], where: str) -> list[str]:
-    return [f"{where}.{key}: unknown, ignored" for key in given if key not in set(known)]
+    names = set(known)
+    return [f"{where}.{key}: unknown, ignored{_meant(key, names)}" for key in given if key not in names]
+
+
+def _misspelt(
+    text: str, path: tuple[str, ...], given: Iterable[str], known: Iterable[str], missing: Iterable[str]
+) -> str | None:
+    """Where one of the ``missing`` keys seems to be there by another name."""
+    names, wanted = set(known), set(missing)
+    for key in given:
+        if key not in names and (hint := _meant(key, wanted)):
+            return f'{_place(text, (*path, key))}: unknown key "{key}"{hint}'
+    return None
+
+
+def _meant(key: str, known: Iterable[str]) -> str:
+    by_name = {name.lower(): name for name in known}
+    close = difflib.get_close_matches(key.lower(), sorted(by_name), n=1)
+    return f'; did you mean "{by_name[close[0]]}"?' if close else ""

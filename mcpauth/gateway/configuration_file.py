@@ -30,16 +30,18 @@ SECOND_LOOK = 1.0
 class ConfigurationFile:
     """``take`` gets what a changed file says; it raises SettingsError when that cannot be, and then takes nothing.
 
-    ``problem`` says why the file as it is now was refused.
+    ``problem`` says why the file as it is now was refused; ``notes`` is what the owner should hear of what was taken.
     """
 
     def __init__(self, path: Path, taken: Configuration, take: Callable[[Configuration], None]) -> None:
         self._path, self._take = path, take
         self.problem: str | None = None
+        self.notes = taken.notes
         self._stamp = taken.stamp
         self._watching: asyncio.Task[None] | None = None
 
     def start(self) -> None:
+        self._tell()
         self._watching = asyncio.create_task(self._watch())
 
     async def close(self) -> None:
@@ -83,8 +85,13 @@ class ConfigurationFile:
         except SettingsError as error:
             self._refuse(error)
             return
-        self.problem = None
+        self.problem, self.notes = None, given.notes
         logger.info("configuration_taken", extra=log.fields(servers=", ".join(given.servers)))
+        self._tell()
+
+    def _tell(self) -> None:
+        for one in self.notes:
+            logger.warning("configuration_noted", extra=log.fields(note=one))
 
     def _refuse(self, error: SettingsError) -> None:
         self.problem = str(error)

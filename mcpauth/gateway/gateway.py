@@ -98,6 +98,11 @@ class Gateway:
         self._catalogue.serve(backends)
         self._modern_merged.follow()
 
+    @property
+    def processes(self) -> int:
+        """How many children are running."""
+        return self._reaper.watching if self._reaper is not None else 0
+
     def hang_up(self) -> None:
         """End every GET stream and subscription: no request waits there, so stopping does not wait for them."""
         self._sessions.hang_up()

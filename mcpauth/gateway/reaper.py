@@ -23,6 +23,10 @@ class Reaper:
         self._process: subprocess.Popen[bytes] | None = None
         self._groups: set[int] = set()
 
+    @property
+    def watching(self) -> int:
+        return len(self._groups)
+
     def watch(self, group: int) -> None:
         if os.name != "posix":
             return

@@ -78,9 +78,53 @@ async def test_status_says_how_it_is(either: Either, add_owner: AddOwner) -> Non
     found = as_json._replace(status=0).json
     assert found["version"] == __version__
     assert found["mcpUrl"] == f"{either.server.origin}/mcp"
+    assert found["publicUrl"] == either.server.origin
+    assert f"  public URL  {either.server.origin}" in lines
+    assert found["listensOn"] == f"127.0.0.1:{either.server.port}"
+    assert f"  listens on  127.0.0.1:{either.server.port}" in lines
+    assert found["registration"] == "open"
+    assert "  connecting  open: every app, with your Allow" in lines
+    assert found["sseUrl"] is None
+    assert "/sse" not in shown.printed
     assert found["users"] == {"owner": 1, "member": 0, "pending": 0}
     assert found["ownerNeeded"] is False
     assert [one["name"] for one in found["servers"]] == ["files"]
+
+
+async def test_status_and_the_start_say_what_is_switched_on(tmp_path: Path, command: Run) -> None:
+    settings = {"MCP_OAUTH_LEGACY_SSE": "true", "MCP_OAUTH_REGISTRATION": "approve"}
+    async with LiveServer(tmp_path, **settings) as server:
+        line = f"  older URL   {server.origin}/sse  (HTTP+SSE, MCP 2024-11-05)"
+        assert line in server.printed
+        shown = (await command("status")).printed.splitlines()
+        assert line in shown
+        assert "  connecting  approve: apps that you approved" in shown
+        found = (await command("status", "--json")).json
+        assert (found["sseUrl"], found["registration"]) == (f"{server.origin}/sse", "approve")
+
+
+async def test_only_status_and_the_server_tell_of_what_is_odd_in_the_file(
+    tmp_path: Path, command: Run, add_owner: AddOwner
+) -> None:
+    settings = {"MCP_OAUTH_PORT": "0", "MCP_OAUTH_PUBLIC_URL": "http://localhost:1"}
+    path = tmp_path / "data" / "mcp.json"
+    await add_owner()
+    path.write_text('{"mcpServers": {"a": {"builtin": "files", "root": "files", "colour": 1}}}')
+    path.chmod(0o644)
+    notes = [
+        f"! {path}: others may read this file; better: chmod 600 {path}",
+        "! mcp.json: mcpServers.a.colour: unknown, ignored",
+    ]
+    for arguments in (("user", "list"), ("client", "list"), ("session", "list"), ("trace",), ("config",)):
+        done = await command(*arguments, **settings)
+        assert (done.status, done.said) == (0, "")
+        assert "chmod" not in done.printed
+    status = await command("status", **settings)
+    assert status.said == ""
+    assert status.printed.splitlines()[-2:] == notes
+    async with LiveServer(tmp_path) as server:
+        assert [line for line in (await command("status")).printed.splitlines() if line.startswith("!")] == notes
+        assert server.log.count("configuration_noted") == 2
 
 
 async def test_status_without_anything_is_a_problem_found(command: Run) -> None:
@@ -242,6 +286,11 @@ def test_a_client_that_waits_is_named_with_what_to_do() -> None:
         "sessions": {"clients": 0, "browsers": 0},
         "servers": [],
         "configurationProblem": None,
+        "configurationNotes": [],
+        "sseUrl": None,
+        "publicUrl": "",
+        "listensOn": "",
+        "registration": "approve",
         "ownerNeeded": False,
         "waiting": [waiting],
         "notices": [],

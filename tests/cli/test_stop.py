@@ -85,6 +85,10 @@ async def test_an_open_stream_and_a_hanging_request_do_not_keep_it(
             await until(hanging.content, "waiting")
             assert await server.stop(number) == 0
         await gone(*pids)
+        began, stopped = (json.loads(line) for line in server.log.splitlines()[-20:] if '"stop' in line)
+        # The stream is not waited for.
+        assert (began["event"], began["requests"], began["processes"]) == ("stop_began", 1, 1)
+        assert stopped["event"] == "stopped"
 
 
 async def test_a_connection_that_says_nothing_does_not_keep_it(tmp_path: Path) -> None:

@@ -146,6 +146,40 @@ def test_a_mistake_is_named_and_no_value_is(write, servers, named):
 
 
 @pytest.mark.parametrize(
+    ("servers", "said"),
+    [
+        ({"a": {"builtin": "files", "rot": "x"}}, 'mcpServers.a.rot: unknown key "rot"; did you mean "root"?'),
+        ({"a": {"builtin": "files", "Root": "x"}}, 'mcpServers.a.Root: unknown key "Root"; did you mean "root"?'),
+        ({"a": {"comand": "x"}}, 'mcpServers.a.comand: unknown key "comand"; did you mean "command"?'),
+        ({"a": {"URL": "https://x"}}, 'mcpServers.a.URL: unknown key "URL"; did you mean "url"?'),
+        ({"a": {"builtins": "files"}}, 'mcpServers.a.builtins: unknown key "builtins"; did you mean "builtin"?'),
+        ('{\n"servers": {}}', 'mcp.json, line 2: servers: unknown key "servers"; did you mean "mcpServers"?'),
+    ],
+)
+def test_a_key_that_is_misspelt_is_named_with_the_right_one(write, servers, said):
+    with pytest.raises(SettingsError) as refused:
+        configuration.read(write(servers))
+    assert str(refused.value).endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("server", "said"),
+    [
+        ({"command": "x", "arg": []}, 'mcpServers.a.arg: unknown, ignored; did you mean "args"?'),
+        ({"command": "x", "idleStop": 9}, 'mcpServers.a.idleStop: unknown, ignored; did you mean "idle_stop"?'),
+        ({"command": "x", "disabled": True}, 'mcpServers.a.disabled: unknown, ignored; did you mean "enabled"?'),
+        ({"builtin": "files", "root": "x", "writes": True}, 'ignored; did you mean "write"?'),
+        ({"url": "https://x", "header": {}}, 'mcpServers.a.header: unknown, ignored; did you mean "headers"?'),
+        ({"command": "x", "tools": {"denny": []}}, 'mcpServers.a.tools.denny: unknown, ignored; did you mean "deny"?'),
+        ({"command": "x", "autoApprove": []}, "mcpServers.a.autoApprove: unknown, ignored"),
+    ],
+)
+def test_what_is_ignored_is_named_with_what_was_meant(write, server, said):
+    [note] = configuration.read(write({"a": server})).notes
+    assert note.endswith(said)
+
+
+@pytest.mark.parametrize(
     ("given", "tool", "admitted"),
     [
         ({}, "x", True),

@@ -105,6 +105,14 @@ async def test_a_mistake_is_refused_with_line_and_key_and_what_was_taken_stays(w
     assert watched.file.problem is None
 
 
+async def test_what_is_ignored_is_noted_when_it_is_taken(watched, caplog):
+    watched.write({"mcpServers": {"one": {"command": "x", "colour": "red"}}})
+    assert await watched.taken.get() == ["one"]
+    while "configuration_noted" not in caplog.text:  # noqa: ASYNC110 - it is set without a word
+        await asyncio.sleep(0.01)
+    assert watched.file.notes == ("mcp.json: mcpServers.one.colour: unknown, ignored",)
+
+
 async def test_what_cannot_be_made_is_refused_too(watched):
     watched.refuse = "the variable X is not set"
     watched.write(TWO)
