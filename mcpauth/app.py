@@ -21,9 +21,11 @@ from .gateway import build as gateway_build
 from .gateway.configuration_file import ConfigurationFile
 from .gateway.gateway import Gateway
 from .gateway.sse_connections import SseConnections
+from .host.tailscale import LocalAPI
 from .identity.github import GitHub
 from .identity.password import Passwords
 from .identity.provider import Provider
+from .identity.tailscale import Tailscale
 from .models.principal import Principal
 from .models.records import ClientMetadata
 from .oauth import client_metadata_document, jwks, resource_metadata
@@ -47,6 +49,7 @@ from .oauth.seal import Seal
 from .oauth.setup import CODE_TTL, Setup
 from .oauth.sign_in import PasswordSignIn, ProviderSignIn
 from .oauth.signing_keys import SigningKey
+from .oauth.tailnet_sign_in import TailnetSignIn
 from .oauth.token import TokenEndpoint
 from .oauth.trace import Trace
 from .oauth.ways_in import WaysIn
@@ -82,6 +85,7 @@ from .web.sign_in import CallbackHandler, SignInHandler, SignOutHandler
 from .web.site import Site, networks
 from .web.sse import MessagesHandler, SseHandler
 from .web.static import AssetHandler
+from .web.tailnet_sign_in import TailnetSignInHandler
 from .web.token import IntrospectionHandler, RevocationHandler, TokenHandler
 
 logger = logging.getLogger(__name__)
@@ -115,6 +119,8 @@ class Services(NamedTuple):
     known_browsers: Seal
     password_sign_in: PasswordSignIn
     provider_sign_in: ProviderSignIn
+    tailscale: Tailscale | None
+    tailnet_sign_in: TailnetSignIn
     ways_in: WaysIn
     setup: Setup
     profiles: Profiles
@@ -134,8 +140,14 @@ class Services(NamedTuple):
         await self.sessions.load()
         await self.users.load()
         await self.trace.load()
+        await self.look_for_tailscale()
         await self.gateway.start()
         self.configuration_file.start()
+
+    async def look_for_tailscale(self) -> None:
+        """Until it was found: this machine may start it later than us."""
+        if self.tailscale is not None and not self.tailscale.available:
+            await self.tailscale.look()
 
     async def keep_house(self) -> None:
         """Until cancelled: last uses go to the disk, what has expired goes away."""
@@ -147,6 +159,7 @@ class Services(NamedTuple):
                 await self.grants.end_expired(now)
                 self.sessions.flush()
                 self.gateway.flush()
+                await self.look_for_tailscale()
                 if now - swept_at >= SWEEP:
                     swept_at = now
                     await self.sweep.run(now)
@@ -228,7 +241,9 @@ async def build_services(
             settings.callback_uri,
             http,
         )
-    ways_in = WaysIn(users, providers, settings.trusted_providers)
+    # On a TCP port everybody on this computer could send the headers that it is known by.
+    tailscale = Tailscale(LocalAPI(settings.tailscale_socket)) if settings.unix_socket is not None else None
+    ways_in = WaysIn(users, providers, tailscale, settings.trusted_providers)
     both = issuers(settings.origin, settings.base_path)
     resources = Resources(settings.origin, gateway.names)
     access_tokens = AccessTokens(
@@ -298,6 +313,8 @@ async def build_services(
             seal("sign-in", settings.state_timeout),
             ambient,
         ),
+        tailscale=tailscale,
+        tailnet_sign_in=TailnetSignIn(tailscale, ways_in, admission, setup, ambient),
         ways_in=ways_in,
         setup=setup,
         profiles=Profiles(users),
@@ -324,7 +341,7 @@ async def build_services(
             ways_in=ways_in,
             trace=trace,
             summary=lambda: settings.summary(ways_in.available(), ways_in.usable()),
-            situation=lambda: situation(settings, gateway, configuration_file, setup),
+            situation=lambda: situation(settings, gateway, configuration_file, setup, tailscale),
             ambient=ambient,
         ),
         passwords=passwords,
@@ -347,7 +364,11 @@ def prepare_data_dir(path: Path) -> Path:
 
 
 def situation(
-    settings: Settings, gateway: Gateway, configuration_file: ConfigurationFile, setup: Setup
+    settings: Settings,
+    gateway: Gateway,
+    configuration_file: ConfigurationFile,
+    setup: Setup,
+    tailscale: Tailscale | None,
 ) -> dict[str, Any]:
     """What ``status`` says of the process: where it is reached, and how its backends are."""
     return {
@@ -359,6 +380,7 @@ def situation(
         "registration": settings.registration,
         "dataDir": str(settings.data_dir.resolve()),
         "ownerNeeded": setup.needed,
+        "tailscale": tailscale.found if tailscale is not None else None,
         "servers": [
             {"name": one.name, "state": one.state, "reason": one.reason, "tools": [tool.name for tool in one.tools]}
             for one in gateway.backends()
@@ -381,7 +403,11 @@ def make_app(services: Services) -> LimitedApplication:
         settings.allowed_origins,
         None if settings.enabled else lambda: own,
     )
-    steps = {"ways_in": s.ways_in, "provider_sign_in": s.provider_sign_in}
+    steps = {
+        "ways_in": s.ways_in,
+        "provider_sign_in": s.provider_sign_in,
+        "tailnet_sign_in": s.tailnet_sign_in,
+    }
     bearer = {
         "access_tokens": s.access_tokens,
         "profiles": s.profiles,
@@ -434,6 +460,7 @@ def make_app(services: Services) -> LimitedApplication:
         ("/", HomeHandler, None),
         ("/setup", SetupHandler, {**steps, "setup": s.setup}),
         (f"{base}/signin", SignInHandler, sign_in),
+        (f"{base}/signin/tailscale", TailnetSignInHandler, sign_in),
         (f"{base}/consent", ConsentHandler, {"authorization": s.authorization, "gateway": s.gateway}),
         (f"{base}/logout", SignOutHandler, None),
         *((path, CallbackHandler, {"provider_sign_in": s.provider_sign_in}) for path in settings.callback_paths),

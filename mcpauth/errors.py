@@ -171,6 +171,10 @@ class IdentityError(MCPAuthError):
         self.hint = hint
 
 
+class NotOnTailnet(IdentityError):
+    """Nothing is wrong: the request does not come from a person's device of the tailnet."""
+
+
 class TailscaleError(MCPAuthError):
     """The tailscaled of this machine cannot be asked; never raised itself. The text is for the owner."""
 

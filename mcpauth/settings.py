@@ -25,7 +25,7 @@ NOT_BUILT_YET = {
     "OIDC_ISSUER",
 }
 
-PROVIDERS = ("github", "password")
+PROVIDERS = ("github", "tailscale", "password")
 
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "[::1]"})
 
@@ -193,7 +193,7 @@ class Settings(BaseModel):
 
     @property
     def enabled_providers(self) -> tuple[str, ...]:
-        """The providers that settings enable; password comes and goes with the users that have one."""
+        """The providers that settings alone enable: Tailscale has to be there, and somebody has to have a password."""
         return ("github",) if self.github_client_id else ()
 
     def trusts(self, provider: str) -> bool:
@@ -310,7 +310,9 @@ def _check_together(settings: Settings, environ: Mapping[str, str]) -> None:
     for provider in settings.trusted_providers:
         if provider not in PROVIDERS:
             refuse("trusted_providers", f"there are only these providers: {', '.join(PROVIDERS)}")
-        if provider != "password" and provider not in settings.enabled_providers:
+        if provider == "tailscale" and settings.unix_socket is None:
+            refuse("trusted_providers", "tailscale needs MCP_OAUTH_UNIX_SOCKET: its headers could be forged elsewhere")
+        if provider == "github" and provider not in settings.enabled_providers:
             refuse("trusted_providers", f"{provider} is not enabled: set its client id and secret")
     if not settings.origin.startswith("https:") and not settings.loopback:
         name = "public_url" if settings.public_url else "redirect_uri"

@@ -118,6 +118,7 @@ async def _directly(settings: Settings, operation: str, given: dict[str, Any]) -
             await services.sessions.load()
             await services.users.load()
             await services.trace.load()
+            await services.look_for_tailscale()
             return await services.operations.run(operation, given)
         finally:
             await services.close()

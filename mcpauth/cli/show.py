@@ -108,6 +108,8 @@ def status(answer: dict[str, Any], running: bool) -> Iterable[str]:
     yield f"  connecting  {REGISTRATION[answer['registration']]}"
     yield f"  data        {answer['dataDir']}"
     yield f"  sign-in     {', '.join(answer['signIn']) or 'none'}"
+    if answer.get("tailscale"):
+        yield f"  Tailscale   {clean(answer['tailscale'])}"
     users = answer["users"]
     waiting = f", {users['pending']} waiting for approval (see: user list)" if users["pending"] else ""
     yield f"  users       {_count(users['owner'], 'owner')}, {_count(users['member'], 'member')}{waiting}"

@@ -91,3 +91,19 @@ class Whois(Answer):
     login: str = Field(validation_alias=AliasPath("UserProfile", "LoginName"))
     display_name: str = Field("", validation_alias=AliasPath("UserProfile", "DisplayName"))
     picture: str = Field("", validation_alias=AliasPath("UserProfile", "ProfilePicURL"))
+
+
+class Visitor(BaseModel):
+    """What a request over the Unix socket says of whoever sent it, in the headers that tailscaled sets.
+
+    ``uid`` is the user of the process at the other end, as the system knows it. ``plain``: the headers are as
+    tailscaled writes them, each once, and nothing else has passed the request on.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    uid: int | None
+    funnel: bool
+    plain: bool
+    login: str
+    address: str

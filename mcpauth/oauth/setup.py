@@ -67,6 +67,10 @@ class Setup:
         shown = self._seal.unseal(cookie, SetupPass)
         return shown is not None and self.is_current(shown.code_hash)
 
+    def shown_code_hash(self, cookie: str) -> str:
+        """Of the code that is good now, when this browser has shown it; else empty."""
+        return self.code_hash if self.needed and self.is_passed(cookie) else ""
+
     @property
     def code_hash(self) -> str:
         return fingerprint(self.code)

@@ -5,9 +5,11 @@ from tornado import web
 from ..oauth.authorization import Authorization
 from ..oauth.issuer import Issuer
 from ..oauth.sign_in import ProviderSignIn
+from ..oauth.tailnet_sign_in import TailnetSignIn
 from ..oauth.trace import attempt_of
 from ..oauth.ways_in import WaysIn
 from .sign_in import SignInSteps
+from .visitor import visitor_of
 
 
 class AuthorizeHandler(SignInSteps):
@@ -16,10 +18,15 @@ class AuthorizeHandler(SignInSteps):
     step = "authorize"
 
     def initialize(
-        self, authorization: Authorization, issuer: Issuer, ways_in: WaysIn, provider_sign_in: ProviderSignIn
+        self,
+        authorization: Authorization,
+        issuer: Issuer,
+        ways_in: WaysIn,
+        provider_sign_in: ProviderSignIn,
+        tailnet_sign_in: TailnetSignIn,
     ) -> None:
         self._authorization, self._issuer = authorization, issuer
-        self._ways_in, self._provider_sign_in = ways_in, provider_sign_in
+        self._ways_in, self._provider_sign_in, self._tailnet_sign_in = ways_in, provider_sign_in, tailnet_sign_in
 
     async def get(self) -> None:
         try:
@@ -36,7 +43,7 @@ class AuthorizeHandler(SignInSteps):
         only = self._ways_in.only_provider
         if self.user is not None:
             self.go("consent", request)
-        elif only is not None:
+        elif only is not None and await self._tailnet_sign_in.recognize(visitor_of(self.request)) is None:
             self.leave(self._provider_sign_in.depart(only, request))
         else:
             self.go("signin", request)

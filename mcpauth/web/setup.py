@@ -3,13 +3,17 @@
 from ..errors import SignInRefused
 from ..oauth.setup import CODE_TTL, Setup
 from ..oauth.sign_in import ProviderSignIn
+from ..oauth.tailnet_sign_in import TailnetSignIn
 from ..oauth.ways_in import WaysIn
 from .sign_in import SignInSteps
 
 
 class SetupHandler(SignInSteps):
-    def initialize(self, setup: Setup, ways_in: WaysIn, provider_sign_in: ProviderSignIn) -> None:
-        self._setup, self._ways_in, self._provider_sign_in = setup, ways_in, provider_sign_in
+    def initialize(
+        self, setup: Setup, ways_in: WaysIn, provider_sign_in: ProviderSignIn, tailnet_sign_in: TailnetSignIn
+    ) -> None:
+        self._setup, self._ways_in = setup, ways_in
+        self._provider_sign_in, self._tailnet_sign_in = provider_sign_in, tailnet_sign_in
 
     def check_xsrf_cookie(self) -> None:
         self._setup.check_needed()
@@ -31,7 +35,7 @@ class SetupHandler(SignInSteps):
         if provider and passed:
             self.leave(self._provider_sign_in.depart(provider, "", setup_code_hash=self._setup.code_hash))
             return
-        self.show(code_missing=not passed)
+        await self.show(code_missing=not passed)
 
     async def post(self) -> None:
         name = self.get_body_argument("username", "")
@@ -46,13 +50,13 @@ class SetupHandler(SignInSteps):
             )
         except SignInRefused as refused:
             self.set_status(400)
-            self.show(code_missing=False, error=refused.message, username=name)
+            await self.show(code_missing=False, error=refused.message, username=name)
             return
         self.drop_cookie("setup")
         await self.sign_in(owner)
         self.page("setup_done.html", title="Ready", mcp_url=f"{self.site.origin}/mcp", user_name=owner.name)
 
-    def show(self, *, code_missing: bool, error: str | None = None, username: str = "") -> None:
+    async def show(self, *, code_missing: bool, error: str | None = None, username: str = "") -> None:
         if code_missing:
             self.set_status(403)
         self.page(
@@ -61,6 +65,7 @@ class SetupHandler(SignInSteps):
             action="/setup",
             code_missing=code_missing,
             password_enabled=self._ways_in.trusts_passwords,
+            tailscale=None if code_missing else await self.tailscale_form(self._tailnet_sign_in, ""),
             error=error,
             username=username[:200],
             providers=[

@@ -7,15 +7,24 @@ from ..models.records import User
 from ..oauth.authorization import Authorization
 from ..oauth.seal import Seal
 from ..oauth.sign_in import Arrival, Departure, KnownBrowser, PasswordSignIn, ProviderSignIn
+from ..oauth.tailnet_sign_in import TailnetSignIn
 from ..oauth.trace import attempt_of
 from ..oauth.ways_in import WaysIn
 from .base import PageHandler
+from .visitor import visitor_of
 
 MOST_DEPARTURES = 6
 
 
 class SignInSteps(PageHandler):
     """Steps that several pages share."""
+
+    async def tailscale_form(self, tailnet_sign_in: TailnetSignIn, request: str) -> dict[str, str] | None:
+        """For tailscale.html; None when Tailscale does not say who looks at this page."""
+        login = await tailnet_sign_in.recognize(visitor_of(self.request))
+        if login is None:
+            return None
+        return {"action": self.site.path("signin/tailscale"), "request": request, "login": login}
 
     def tell_request(self, authorization: Authorization, sealed: str) -> None:
         """The trace is told which attempt the page is of."""
@@ -62,10 +71,12 @@ class SignInHandler(SignInSteps):
         ways_in: WaysIn,
         password_sign_in: PasswordSignIn,
         provider_sign_in: ProviderSignIn,
+        tailnet_sign_in: TailnetSignIn,
         known_browsers: Seal,
     ) -> None:
         self._authorization, self._ways_in, self._known_browsers = authorization, ways_in, known_browsers
         self._password_sign_in, self._provider_sign_in = password_sign_in, provider_sign_in
+        self._tailnet_sign_in = tailnet_sign_in
 
     async def get(self) -> None:
         request = self.get_query_argument("request", "")
@@ -123,6 +134,8 @@ class SignInHandler(SignInSteps):
             request=request,
             client_name=client_name,
             password_enabled=self._ways_in.password,
+            tailscale=await self.tailscale_form(self._tailnet_sign_in, request),
+            tailscale_enabled=self._ways_in.tailscale,
             providers=[
                 {
                     "id": one.id,

@@ -67,10 +67,7 @@ class Site(NamedTuple):
 
     def believes(self, request: HTTPServerRequest) -> bool:
         """Whether the X-Forwarded-* headers of this request count."""
-        context = getattr(request.connection, "context", None)
-        if getattr(context, "address_family", None) == getattr(socket, "AF_UNIX", -1):
-            return True
-        return (request.remote_ip or "") in self.trusted_proxies
+        return over_unix_socket(request) or (request.remote_ip or "") in self.trusted_proxies
 
     def serves(self, request: HTTPServerRequest) -> bool:
         """Whether we are who the client meant, by Host and, where it counts, X-Forwarded-Host.
@@ -100,6 +97,11 @@ class Site(NamedTuple):
     def party_of(self, request: HTTPServerRequest) -> str:
         """What limits count by: the address, or the network that one IPv6 customer commonly has."""
         return _party(self.address_of(request).partition("%")[0][:LONGEST])
+
+
+def over_unix_socket(request: HTTPServerRequest) -> bool:
+    context = getattr(request.connection, "context", None)
+    return getattr(context, "address_family", None) == getattr(socket, "AF_UNIX", -1)
 
 
 @lru_cache(KEPT)
