@@ -254,6 +254,12 @@ class RequestCancelled(GatewayError):
     code = -32000
 
 
+class TooMuchUnderWay(GatewayError):
+    """The client has to wait for answers, or to end something, before it may ask for more."""
+
+    code = -32000
+
+
 class NotAllowed(GatewayError):
     """The grant does not reach this backend. Never a 403: a client would only register again."""
 

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import msgspec
 
-from ..errors import GatewayError, InvalidMessage, ParseError
+from ..errors import GatewayError, InvalidMessage, ParseError, TooMuchUnderWay
+from . import frames
 from .answer import ACCEPTED, Answer, Messages, Replies
 from .event_log import EventStream
 from .mcp_session import McpSession
@@ -15,6 +16,8 @@ VERSIONS = frozenset({"2024-11-05", "2025-03-26"})
 
 # Messages in one batch; messages that wait for the client before the backends have to.
 LIMIT, ROOM = 100, 16
+# Of all answers that wait for the last of them.
+BYTES = 32 * 1024 * 1024
 
 _parts = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -108,12 +111,21 @@ class BatchReplies:
                 while len(self._others) >= ROOM and not self._left:
                     self._room.clear()
                     await self._room.wait()
-                (self._responses if replies.finished else self._others).append(message)
+                if replies.finished:
+                    self._respond(message)
+                else:
+                    self._others.append(message)
                 self._news.set()
         finally:
             self.error = self.error or replies.error
             self._open -= 1
             self._news.set()
+
+    def _respond(self, response: bytes) -> None:
+        if sum(map(len, self._responses)) + len(response) > BYTES:
+            too_large = TooMuchUnderWay("the answers to this batch are too large together: ask one by one")
+            response = frames.encode(frames.failure(frames.decode(response)["id"], too_large))
+        self._responses.append(response)
 
 
 Resumable = Replies | BatchReplies

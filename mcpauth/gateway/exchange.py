@@ -11,6 +11,8 @@ from .frames import Frame
 
 # Frames a consumer may lag behind before the reader is asked to hold; then down to the second.
 HIGH, LOW = 16, 4
+# What the frames may weigh that wait for a consumer, where they are several.
+HEAVY = 4 * 1024 * 1024
 # How long those who share the stream wait for one of them.
 PATIENCE = 1.0
 
@@ -50,7 +52,7 @@ class Exchange:
             return
         self._frames.append(frame)
         self._wake()
-        if len(self._frames) >= HIGH and not self.full and not self.slow:
+        if len(self._frames) > 1 and not self.full and not self.slow and self._has_much():
             self.full = True
             self._hold(self)
 
@@ -91,6 +93,9 @@ class Exchange:
         if self.full:
             self.slow, self.full = True, False
             self._hold(self)
+
+    def _has_much(self) -> bool:
+        return len(self._frames) >= HIGH or sum(len(frame.get("params", b"")) for frame in self._frames) > HEAVY
 
     async def _news(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()

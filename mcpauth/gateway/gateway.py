@@ -25,6 +25,7 @@ from .eras import is_modern, is_modern_version
 from .event_log import Resumed
 from .frames import Frame
 from .listing import KINDS, Kind
+from .load import LARGE, Held, Load
 from .mailbox import Listener
 from .mcp_sessions import McpSessions
 from .merged import Merged
@@ -56,7 +57,7 @@ class Gateway:
         reaper: Reaper | None = None,
     ) -> None:
         self._reaper = reaper
-        self.endings = Endings()
+        self.endings, self.load = Endings(), Load()
         self._backends = {served.name: served for served in backends}
         self._names = names
         self._catalogue = Catalogue(backends, ambient, self._lists_changed)
@@ -175,30 +176,30 @@ class Gateway:
         """Take one message. Raises InsufficientScope; every other refusal is in the answer."""
         request_id: msgspec.Raw | None = None
         modern = False
+        held: Held | None = None
         try:
+            if len(body) > LARGE:
+                held = self.load.hold(principal.grant_id, len(body))
             if body.lstrip()[:1] == b"[":
-                return await self._batch(principal, body, backend, session_id, protocol_version)
-            frame = frames.decode(body)
-            if "id" in frame:
-                frames.identifier(frame["id"])
-                request_id = frame["id"]
-            endpoint = self._endpoint(backend)
-            endpoint.admit(principal)
-            modern = is_modern(frame, protocol_version, session_id)
-            _refuse_paused(principal)
-            if not modern:
-                return await self._forward(endpoint, principal, frame, session_id)
-            at = self._modern_merged if endpoint.name is None else self._modern[endpoint.name]
-            endings = self.endings.count
-            answer = await at.forward(principal, frame, Headers(headers))
-            if self.endings.since(principal.grant_id, endings):
-                # While it was not known yet what the server speaks. Nothing was sent so far.
-                if answer.replies is not None:
-                    answer.replies.leave()
-                raise RequestCancelled("what was allowed to this client has ended")
-            return answer
+                answer = await self._batch(principal, body, backend, session_id, protocol_version)
+            else:
+                frame = frames.decode(body)
+                if "id" in frame:
+                    frames.identifier(frame["id"])
+                    request_id = frame["id"]
+                endpoint = self._endpoint(backend)
+                endpoint.admit(principal)
+                modern = is_modern(frame, protocol_version, session_id)
+                _refuse_paused(principal)
+                if modern:
+                    answer = await self._forward_modern(endpoint, principal, frame, headers)
+                else:
+                    answer = await self._forward(endpoint, principal, frame, session_id)
         except GatewayError as error:
             return refused(request_id, error, modern=modern)
+        if held is not None and answer.replies is not None:
+            self.load.until(answer.replies, held)
+        return answer
 
     def listen(
         self, principal: Principal, *, backend: str | None, session_id: str, last_event_id: str | None = None
@@ -252,6 +253,19 @@ class Gateway:
         if backend not in self._endpoints:
             raise UnknownBackend("there is no server of that name here")
         return self._endpoints[backend]
+
+    async def _forward_modern(
+        self, endpoint: Endpoint, principal: Principal, frame: Frame, headers: Iterable[tuple[str, str]]
+    ) -> Answer:
+        endings = self.endings.count
+        at = self._modern_merged if endpoint.name is None else self._modern[endpoint.name]
+        answer = await at.forward(principal, frame, Headers(headers))
+        if self.endings.since(principal.grant_id, endings):
+            # While it was not known yet what the server speaks. Nothing was sent so far.
+            if answer.replies is not None:
+                answer.replies.leave()
+            raise RequestCancelled("what was allowed to this client has ended")
+        return answer
 
     async def _forward(self, endpoint: Endpoint, principal: Principal, frame: Frame, session_id: str | None) -> Answer:
         method = frames.text(frame.get("method"))

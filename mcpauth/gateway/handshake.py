@@ -4,7 +4,7 @@ from typing import Self
 
 import msgspec
 
-from ..errors import InvalidParameters
+from ..errors import InvalidMessage, InvalidParameters
 from . import frames
 from .frames import Frame
 
@@ -34,7 +34,11 @@ class Handshake:
     """
 
     def __init__(self, initialize: Frame) -> None:
-        self.initialize = initialize
+        """Raises InvalidMessage of one that is too large to be remembered."""
+        if sum(map(len, initialize.values())) > SIZE:
+            raise InvalidMessage(f"initialize may have {SIZE // 1024} KiB at most")
+        # Copies: a part of a message keeps all of it.
+        self.initialize = {name: value.copy() for name, value in initialize.items()}
         self.greeting: Frame = {}
         self.log_level: str | None = None
         self.subscribed: dict[str, str] = {}

@@ -11,6 +11,8 @@ logger = logging.getLogger(__name__)
 
 MESSAGES = 256
 BYTES = 4 * 1024 * 1024
+# Streams of one session, of which only the newest is told anything: the others are mostly dead.
+LISTENERS = 8
 
 
 class Mailbox:
@@ -45,6 +47,8 @@ class Mailbox:
             self._stream = self._events.begin(version)
         listener = Listener(self, self._stream, missed[1] if missed is not None else None)
         self._listeners.append(listener)
+        if len(self._listeners) > LISTENERS:
+            self._listeners[0].close()
         return listener
 
     def sent(self, stream: EventStream) -> bool:

@@ -16,11 +16,13 @@ from ..errors import (
     OAuthError,
     PageError,
     ParseError,
+    TooMuchUnderWay,
     UnknownBackend,
     UnknownSession,
 )
 from ..gateway import frames
 from ..gateway.gateway import Gateway
+from ..gateway.load import LARGE, Held
 from ..oauth.trace import Trace
 from .base import JSONHandler
 from .gate import Gate
@@ -76,6 +78,7 @@ class GuardedHandler(JSONHandler):
         self._grant_session: str | None = None  # of whom the bearer let in
         self._body: list[bytes] = []
         self._size = 0
+        self._held: Held | None = None  # what has come of a large one, among all that its grant has under way
         self._reading = False
         self._refused = False  # the refusal was sent already
         self._refusal: Exception | None = None  # it waits for the end of a short body
@@ -137,6 +140,12 @@ class GuardedHandler(JSONHandler):
     def _is_short(self) -> bool:
         return self._declared_size <= SHORT and "Transfer-Encoding" not in self.request.headers
 
+    def _hold(self) -> None:
+        try:
+            self._held = self._gateway.load.hold(self._principal.grant_id, self._size, self._held)
+        except TooMuchUnderWay as error:
+            self._refuse_early(_Refusal(503, error.message))
+
     def _allow(self, origin: str) -> None:
         self._allowed_origin = origin
         self.set_default_headers()
@@ -151,6 +160,8 @@ class GuardedHandler(JSONHandler):
                 self._body.append(chunk)
             if self._size > frames.LIMIT:
                 self._refuse_early(_Refusal(413, TOO_LONG))
+            elif self._size > LARGE and self._body:
+                self._hold()
         elif self._size > frames.LIMIT:
             self._linger()
 
@@ -168,8 +179,16 @@ class GuardedHandler(JSONHandler):
 
     def take_body(self) -> bytes:
         body = self._body[0] if len(self._body) == 1 else b"".join(self._body)
-        self._body.clear()
+        self._drop_body()
         return body
+
+    def _drop_body(self) -> None:
+        self._body.clear()
+        self._held = None
+
+    def on_connection_close(self) -> None:
+        super().on_connection_close()
+        self._held = None
 
     def options(self, *args: str, **kwargs: str) -> None:
         if not self.is_refused():
@@ -260,7 +279,7 @@ class GuardedHandler(JSONHandler):
 
     def _refuse_early(self, refusal: Exception) -> None:
         self._refused = True
-        self._body.clear()
+        self._drop_body()
         if max(self._declared_size, self._size) > frames.LIMIT:
             self._linger()
         self._write_refusal(refusal)

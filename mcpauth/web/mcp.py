@@ -162,6 +162,7 @@ class McpHandler(EventStreamHandler):
             self.finish()
         finally:
             replies.leave()
+            self._replies = None  # It has the message, which counts for as long as it is there.
             if self._stream is not None:
                 self._stream.end()
             self._stop_timer()

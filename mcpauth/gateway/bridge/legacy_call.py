@@ -237,6 +237,7 @@ class LegacyCall:
         self._timer = None
         if self._round is not None and self._questions and self._ended is None:
             current, self._round = self._round, None
+            self._token = None  # It keeps the client's message.
             self._room.set()
             asked = {key: questions.asked(frame) for key, frame in self._questions.items()}
             current.finish(questions.required(current.request_id, asked, self._suspended(self)))

@@ -11,6 +11,8 @@ from ..eras import CAPABILITIES, LOG_LEVEL, VERSION
 from ..frames import Frame
 from .caller import NO_HEADERS
 
+DECLARED = 64 * 1024
+
 
 class Envelope(NamedTuple):
     """``params`` are the request's own, once decoded; ``capabilities`` are what the client declares of itself.
@@ -44,9 +46,13 @@ def read(frame: Frame) -> Envelope:
     version = frames.text(meta[VERSION])
     if version is None:
         raise InvalidParameters(f"{VERSION} must be a string")
-    if bytes(meta[CAPABILITIES])[:1] != b"{":
+    capabilities = bytes(meta[CAPABILITIES])
+    if capabilities[:1] != b"{":
         raise InvalidParameters(f"{CAPABILITIES} must be an object")
-    return Envelope(params, meta, version, meta[CAPABILITIES])
+    if len(capabilities) > DECLARED:
+        raise InvalidParameters(f"{CAPABILITIES} may have {DECLARED // 1024} KiB at most")
+    # A copy: sessions remember it, and would keep the whole message with it.
+    return Envelope(params, meta, version, msgspec.Raw(capabilities))
 
 
 def without_logs(frame: Frame) -> Frame:
