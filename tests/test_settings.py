@@ -260,6 +260,7 @@ def test_where_the_public_origin_comes_from(given: dict[str, str], origin: str) 
         ({"GITHUB_CLIENT_ID": "x"}, "GITHUB_CLIENT_SECRET: is missing"),
         ({"GITHUB_CLIENT_SECRET": "x"}, "GITHUB_CLIENT_ID: is missing"),
         ({"TRUSTED_PROVIDERS": "github"}, "TRUSTED_PROVIDERS: github is not enabled"),
+        ({"TRUSTED_PROVIDERS": "tailscale"}, "TRUSTED_PROVIDERS: tailscale needs MCP_OAUTH_UNIX_SOCKET"),
         ({"PORT": "0"}, "PORT: 0 needs"),
     ],
 )

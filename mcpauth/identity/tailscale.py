@@ -47,8 +47,7 @@ class Tailscale:
             found = str(error)
         if found != self.found:
             self.found = found
-            event = "tailscale_found" if self.available else "tailscale_not_usable"
-            logger.log(logging.INFO if self.available else logging.WARNING, event, extra=log.fields(found=found))
+            logger.info("tailscale_found" if self.available else "tailscale_not_usable", extra=log.fields(found=found))
 
     async def identify(self, visitor: Visitor) -> Identity:
         """Who sits at the device that the request came from.

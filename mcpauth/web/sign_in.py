@@ -124,7 +124,7 @@ class SignInHandler(SignInSteps):
 
     async def show(self, request: str, error: str | None = None, username: str = "") -> None:
         client_name = await self._authorization.client_of(request) if request else None
-        if error is None and not self._ways_in.usable_now:
+        if error is None and self._ways_in.password and not self._ways_in.usable_now:
             error = "This server has no owner yet. Open the setup link that it printed when it started."
         path = self.site.path("signin")
         self.page(

@@ -14,6 +14,9 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 # Of what was found out of addresses; the zone behind an IPv6 address may be as long as a header.
 KEPT, LONGEST = 1000, 64
 
+# Where every device of a tailnet has one address: its neighbours are other people's.
+TAILNET = ipaddress.IPv6Network("fd7a:115c:a1e0::/48")
+
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -111,7 +114,7 @@ def _party(address: str) -> str:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return "unknown"
-    if parsed.version == 6 and parsed.ipv4_mapped is None:
+    if parsed.version == 6 and parsed.ipv4_mapped is None and parsed not in TAILNET:
         return str(ipaddress.ip_network((parsed, 64), strict=False))
     return str(parsed)
 

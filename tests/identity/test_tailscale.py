@@ -269,9 +269,9 @@ async def test_headers_that_tailscaled_does_not_send_prove_nothing(
 
 
 async def test_a_tcp_port_believes_no_such_header(
-    http_server: object, base_url: str, serve: FakeServe, services: Services
+    http_server: object, base_url: str, serve: FakeServe, services: Services, written_log: io.StringIO
 ) -> None:
-    """Not even where the socket is served too: everybody on this computer reaches a port."""
+    """Nor are they looked at. Not even where the socket is served too: everybody on this computer reaches a port."""
     browser = Browser(ORIGIN, base_url)
     forged = dict(line.split(": ", 1) for line in headers())
     forged = {**forged, "Host": HOST}
@@ -281,6 +281,7 @@ async def test_a_tcp_port_believes_no_such_header(
     browser.cookies["__Host-mcpauth_xsrf"] = TOKEN
     refused = await browser.request(BUTTON, "POST", FORM, **forged)
     assert refused.status == 403
+    assert "tailscale_identity_not_proven" not in written_log.getvalue()
     assert await roles(services) == {}
 
 
@@ -419,6 +420,18 @@ async def test_attempts_are_counted_by_the_address_that_tailscaled_names(at: Cal
     assert (await enter(bob)).status == 403  # waits for approval
 
 
+async def test_each_device_counts_for_itself(at: Callable[..., Browser], tailscaled: FakeTailscaled) -> None:
+    """By its IPv6 address too, although the neighbouring ones are other people's."""
+    tailscaled.join("fd7a:115c:a1e0::1", "mallory@example.com", 90)
+    tailscaled.join("fd7a:115c:a1e0::2", "alice@example.com", 71)
+    mallory, alice = at("fd7a:115c:a1e0::1"), at("fd7a:115c:a1e0::2")
+    page = await mallory.get(SIGN_IN)
+    for _ in range(31):
+        refused = await press(mallory, page, login="somebody")
+    assert refused.status == 429
+    assert is_in(await enter(alice))
+
+
 # Who comes in
 
 
@@ -535,6 +548,25 @@ async def test_whom_it_names_may_choose(
     assert CONTINUE in page.text
     assert "Continue with GitHub" in page.text
     assert "Test client wants to connect" in (await press(browser, page)).text
+
+
+class TestNothingElseTrusted:
+    @pytest.fixture
+    def more(self) -> dict[str, str]:
+        return {"TRUSTED_PROVIDERS": "tailscale"}
+
+    async def test_while_tailscale_is_stopped_there_is_no_way_in(
+        self, at: Callable[..., Browser], tailscaled: FakeTailscaled, services: Services
+    ) -> None:
+        browser = at(ALICE)
+        assert is_in(await enter(browser))
+        assert (await config(browser))["trusted"] == ["tailscale"]
+        assert services.tailscale is not None
+        services.tailscale.available = False
+        page = await at(ALICE).get(SIGN_IN)
+        assert "No way to sign in is switched on" in page.text
+        assert "no owner" not in page.text
+        assert not page.forms
 
 
 class TestFoundLater:
