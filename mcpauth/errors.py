@@ -131,12 +131,16 @@ class InsufficientScope(OAuthError):
 class PageError(MCPAuthError):
     """Shown to a person, never redirected. ``title`` says what happened, ``hint`` what to do.
 
-    A program that does not read HTML gets the same as JSON, with ``error`` as the code.
+    A program that does not read HTML gets the same as JSON, with ``error`` as the code. ``for_owner`` is what the log
+    and the trace say in place of the title.
     """
 
-    def __init__(self, status: int, title: str, hint: str, error: str = "invalid_request") -> None:
+    def __init__(
+        self, status: int, title: str, hint: str, error: str = "invalid_request", *, for_owner: str | None = None
+    ) -> None:
         super().__init__(title)
         self.status, self.title, self.hint, self.error = status, title, hint, error
+        self.for_owner = for_owner or title
 
 
 class AwaitingOwner(PageError):
@@ -148,11 +152,14 @@ class AwaitingOwner(PageError):
 
 
 class DocumentError(MCPAuthError):
-    """What a client publishes of itself cannot be had, or is no good; ``reason`` is about "it", for a person."""
+    """What a client publishes of itself cannot be had, or is no good; ``reason`` is about "it", for a person.
 
-    def __init__(self, reason: str, status: int = 400) -> None:
+    ``for_owner`` says more where a stranger must not learn it.
+    """
+
+    def __init__(self, reason: str, status: int = 400, *, for_owner: str | None = None) -> None:
         super().__init__(reason)
-        self.reason, self.status = reason, status
+        self.reason, self.status, self.for_owner = reason, status, for_owner or reason
 
 
 class SignInRefused(MCPAuthError):

@@ -95,12 +95,17 @@ class Fetcher:
         try:
             addresses = [host] if is_address(host) else await self._resolve(host)
         except (OSError, UnicodeError):
-            # Said as of a private address, so that nobody learns which names our own network knows.
             addresses = []
         allowed = is_loopback if self._loopback else is_public
-        if not addresses or not all(map(allowed, addresses)):
-            raise DocumentError("its host is not on the public internet")
-        return addresses
+        if addresses and all(map(allowed, addresses)):
+            return addresses
+        # Strangers hear the same in both cases, so that nobody learns which names our own network knows.
+        raise DocumentError(
+            "its host is not on the public internet, or cannot be looked up from here",
+            for_owner="its host leads to a private address"
+            if addresses
+            else "the name of its host cannot be looked up: is this machine on the internet, and do its name servers answer?",
+        )
 
     async def _look_up(self, host: str) -> list[str]:
         def look_up() -> list[str]:

@@ -191,12 +191,14 @@ class Authorization:
             return await self._clients.find(client_id, party)
         except DocumentError as error:
             code = "invalid_client" if error.status < 429 else "temporarily_unavailable"
+            useless = "The document about this program cannot be used"
             raise PageError(
                 error.status,
-                f"The document about this program cannot be used: {error.reason}",
+                f"{useless}: {error.reason}",
                 "The client_id is the address of that document. Try again in a minute; "
                 "if it stays so, it is for the maker of the program to mend.",
                 code,
+                for_owner=f"{useless}: {error.for_owner}",
             ) from None
 
     @staticmethod

@@ -116,7 +116,7 @@ class BaseHandler(web.RequestHandler):
         elif isinstance(value, OAuthError):
             logger.info("request_refused", extra=log.fields(path=path, error=value.error, reason=value.description))
         elif isinstance(value, PageError):
-            logger.info("request_refused", extra=log.fields(path=path, reason=value.title))
+            logger.info("request_refused", extra=log.fields(path=path, reason=value.for_owner))
         elif isinstance(value, web.HTTPError) and value.status_code < 500:
             logger.info("request_refused", extra=log.fields(path=path, status=value.status_code))
         else:
@@ -173,7 +173,7 @@ class BaseHandler(web.RequestHandler):
                 self.set_header(name, value)
             self.write_failure(error.status, "This did not work", error.description, error.error)
         elif isinstance(error, PageError):
-            self.tell(error=f"{error.error}: {error.title}")
+            self.tell(error=f"{error.error}: {error.for_owner}")
             self.set_status(error.status)
             self.write_failure(error.status, error.title, error.hint, error.error)
         else:

@@ -91,10 +91,18 @@ async def test_other_ways_to_write_this_computer_are_seen_through(authority):
     assert "not on the public internet" in await refusal(Fetcher(OWN), f"https://{authority}/client.json")
 
 
-async def test_a_name_that_leads_nowhere_looks_like_one_that_leads_inside():
-    async def unknown(name: str) -> list[str]:
-        raise OSError
+async def unknown(name: str) -> list[str]:
+    raise OSError
 
+
+async def test_the_owner_is_told_which_of_both_it_is():
+    for resolve, said in ((unknown, "cannot be looked up"), (Resolver(["192.168.1.9"]), "a private address")):
+        with pytest.raises(DocumentError) as refused:
+            await Fetcher(OWN, resolve=resolve).fetch("https://printer.internal/c")
+        assert said in refused.value.for_owner
+
+
+async def test_a_name_that_leads_nowhere_looks_like_one_that_leads_inside():
     said = await refusal(Fetcher(OWN, resolve=unknown), "https://printer.internal/c")
     assert said == await refusal(Fetcher(OWN, resolve=Resolver(["192.168.1.9"])), "https://printer.internal/c")
 
