@@ -7,7 +7,7 @@ from typing import Any
 
 from . import log
 from .ambient import Ambient, iso
-from .errors import OAuthError, OperationError
+from .errors import OAuthError, OperationError, WrongUsage
 from .models.records import Client, ClientApproval, Grant, User
 from .oauth import client_id_url, client_profiles
 from .oauth.authorization import display_name, visible
@@ -30,10 +30,10 @@ MOST_BANNERS = 3
 
 
 def seconds(text: str) -> int:
-    """What ``90``, ``30m``, ``12h`` or ``7d`` means. Raises OperationError."""
+    """What ``90``, ``30m``, ``12h`` or ``7d`` means. Raises WrongUsage."""
     number, unit = (text[:-1], UNITS[text[-1]]) if text[-1:] in UNITS else (text, 1)
     if not number.isascii() or not number.isdecimal() or not 0 < len(number) < 10 or int(number) == 0:
-        raise OperationError(f"{text} is no time: write seconds, or 30m, 12h, 7d")
+        raise WrongUsage(f"{text} is no time: write seconds, or 30m, 12h, 7d")
     return int(number) * unit
 
 
@@ -107,7 +107,7 @@ class ClientOperations:
         try:
             metadata = read_metadata(given)
         except OAuthError as error:
-            raise OperationError(error.description) from None
+            raise WrongUsage(error.description) from None
         client, secret, _ = await self._registration.add(metadata, preregistered=True)
         logger.info("client_added", extra=log.fields(client_id=client.client_id, name=name))
         return {"client_id": client.client_id, **({"client_secret": secret} if secret else {})}
@@ -159,7 +159,7 @@ class ClientOperations:
         """How long its access tokens are good from now on; ``default`` is as for all others."""
         ttl = None if lifetime == "default" else seconds(lifetime)
         if ttl is not None and not SHORTEST_LIFE <= ttl <= LONGEST_LIFE:
-            raise OperationError("an access token lives for one minute at least, and 90 days at most")
+            raise WrongUsage("an access token lives for one minute at least, and 90 days at most")
         if not await self._clients.set_access_token_ttl(client_id, ttl):
             raise _no_client(client_id)
         logger.info("client_lifetime_set", extra=log.fields(client_id=client_id, ttl=ttl))
@@ -294,7 +294,7 @@ class ClientOperations:
     ) -> Answer:
         """End sessions. A client's access ends with it: it has to be approved again."""
         if [session_id, user, client_id, everything or None].count(None) != 3:
-            raise OperationError("name one session, or use one of --user, --client and --all")
+            raise WrongUsage("name one session, or use one of --user, --client and --all")
         now = self._ambient.now()
         user_id = (await find_user(self._users, user)).user_id if user else None
         ending = [
@@ -381,7 +381,7 @@ def _publishes(client_id: str) -> bool:
 
 def _label(name: str) -> str:
     if not name.strip() or not name.isprintable() or len(name) > LONGEST_LABEL:
-        raise OperationError(f"a name has 1 to {LONGEST_LABEL} printable characters")
+        raise WrongUsage(f"a name has 1 to {LONGEST_LABEL} printable characters")
     return name.strip()
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from . import log
-from .errors import MCPAuthError, OperationError
+from .errors import MCPAuthError, OperationError, WrongUsage
 
 logger = logging.getLogger(__name__)
 
@@ -50,7 +50,7 @@ class ControlServer:
             try:
                 answer = {"result": await self._run(asked["operation"], asked["arguments"])}
             except MCPAuthError as error:
-                answer = {"error": str(error)}
+                answer = {"error": str(error), "usage": isinstance(error, WrongUsage)}
             except Exception as error:
                 logger.error("operation_failed", exc_info=error, extra=log.fields(operation=asked["operation"]))
                 answer = {"error": "the server could not do this; its log says why"}
@@ -82,5 +82,5 @@ async def ask(directory: Path, operation: str, arguments: dict[str, Any]) -> Any
         raise OperationError("the server closed the connection; its log says why")
     answer = json.loads(line)
     if "error" in answer:
-        raise OperationError(answer["error"])
+        raise (WrongUsage if answer.get("usage") else OperationError)(answer["error"])
     return answer["result"]

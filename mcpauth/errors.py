@@ -309,6 +309,14 @@ class OperationError(MCPAuthError):
     """A command cannot be carried out; the text says what to change."""
 
 
+class WrongUsage(OperationError):
+    """It could not be carried out anywhere, as it is written; ``usage`` is how to write it, where that is known."""
+
+    def __init__(self, text: str, usage: str = "") -> None:
+        super().__init__(text)
+        self.usage = usage
+
+
 class DataDirectoryBusy(MCPAuthError):
     """Another process holds the data directory."""
 

@@ -7,7 +7,7 @@ from typing import Any
 from . import log
 from .ambient import Ambient, iso
 from .client_operations import ClientOperations, find_user
-from .errors import OperationError
+from .errors import OperationError, WrongUsage
 from .identity import password as password_rules
 from .identity.password import Passwords
 from .models.records import Role, Story, User
@@ -138,9 +138,9 @@ class Operations:
 
     async def user_add(self, name: str, role: Role, password: str) -> Answer:
         if problem := name_problem(name) or password_rules.problem(password):
-            raise OperationError(problem)
+            raise WrongUsage(problem)
         if role not in ("owner", "member"):
-            raise OperationError("the role must be owner or member")
+            raise WrongUsage("the role must be owner or member")
         password_hash = await self._passwords.hash(password)
         user_id, now = self._ambient.identifier(), self._ambient.now()
         user = await self._users.add(user_id, name, role, now, password_hash=password_hash)
@@ -158,7 +158,7 @@ class Operations:
     async def user_role(self, name: str, role: Role) -> Answer:
         user = await find_user(self._users, name)
         if role not in ("owner", "member", "pending"):
-            raise OperationError("the role must be owner, member or pending")
+            raise WrongUsage("the role must be owner, member or pending")
         if not await self._users.set_role(user.user_id, role, self._ambient.now()):
             raise OperationError(f"{user.name} is the last owner; make somebody else an owner first")
         logger.info("user_role_set", extra=log.fields(user_id=user.user_id, role=role))
@@ -180,7 +180,7 @@ class Operations:
         """A new password; every browser session ends, because whoever had the old one may be in there."""
         user = await find_user(self._users, name)
         if problem := password_rules.problem(password):
-            raise OperationError(problem)
+            raise WrongUsage(problem)
         await self._users.set_password(user.user_id, await self._passwords.hash(password), self._ambient.now())
         logger.info("password_set", extra=log.fields(user_id=user.user_id))
         return {"name": user.name, "user_id": user.user_id}

@@ -1,12 +1,13 @@
 """What can be said on the command line."""
 
 import argparse
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from .. import __version__
+from ..errors import WrongUsage
 
 if TYPE_CHECKING:
-    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    Commands = argparse._SubParsersAction["Parser"]
 
 
 METAVARS = {
@@ -22,8 +23,13 @@ HELP = {
 }
 
 
+class Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise WrongUsage(message, self.format_usage().rstrip())
+
+
 def parser() -> argparse.ArgumentParser:
-    root = argparse.ArgumentParser(
+    root = Parser(
         prog="mcpauth",
         description="Put a home machine's MCP servers on the internet. Without a command: serve.",
         epilog="Settings are environment variables, or lines of .env: see the README.",

@@ -14,7 +14,7 @@ from .. import log
 from ..ambient import Ambient
 from ..app import DATABASE, build_services
 from ..control import NAME, ask
-from ..errors import DataDirectoryBusy, MCPAuthError, OperationError, SettingsError
+from ..errors import DataDirectoryBusy, MCPAuthError, OperationError, SettingsError, WrongUsage
 from ..host import systemd
 from ..settings import Settings, read_environment
 from . import show, trace
@@ -25,8 +25,8 @@ from .serve import lock, start
 
 def main(argv: Sequence[str]) -> int:
     """Exit status: 0 fine, 1 a problem was found, 2 wrong usage or settings."""
-    arguments = parser().parse_args(argv)
     try:
+        arguments = parser().parse_args(argv)
         environ = read_environment(Path.cwd())
         settings = Settings.from_env(environ)
         if arguments.operation is None:
@@ -44,21 +44,25 @@ def main(argv: Sequence[str]) -> int:
         status = asyncio.run(command(settings, arguments))
         sys.stdout.flush()  # While it can be noticed that nobody reads any more.
         return status
-    except OperationError as error:
-        print(f"mcpauth: {error}", file=sys.stderr)
-        return 1
-    except (SettingsError, DataDirectoryBusy) as error:
-        print(f"mcpauth: {error}", file=sys.stderr)
-        return 2
     except MCPAuthError as error:
-        print(f"mcpauth: {error}", file=sys.stderr)
-        return 1
+        return _refuse(error, as_json="--json" in argv)
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:
         # Who reads has read enough, as `head` does. Python would complain once more when it flushes at the end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def _refuse(error: MCPAuthError, *, as_json: bool) -> int:
+    """With ``--json`` a program reads standard output, whatever happens."""
+    if as_json:
+        print(json.dumps({"error": str(error)}))
+    else:
+        print(f"mcpauth: {error}", file=sys.stderr)
+        if isinstance(error, WrongUsage) and error.usage:
+            print(error.usage, file=sys.stderr)
+    return 2 if isinstance(error, WrongUsage | SettingsError | DataDirectoryBusy) else 1
 
 
 def run() -> None:

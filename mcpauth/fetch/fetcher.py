@@ -27,6 +27,10 @@ HEADERS = {
     "User-Agent": f"mcpauth/{__version__}",
 }
 
+NOT_LOOKED_UP = (
+    "the name of its host cannot be looked up: is this machine on the internet, and do its name servers answer?"
+)
+
 Resolve = Callable[[str], Awaitable[list[str]]]
 
 
@@ -102,9 +106,7 @@ class Fetcher:
         # Strangers hear the same in both cases, so that nobody learns which names our own network knows.
         raise DocumentError(
             "its host is not on the public internet, or cannot be looked up from here",
-            for_owner="its host leads to a private address"
-            if addresses
-            else "the name of its host cannot be looked up: is this machine on the internet, and do its name servers answer?",
+            for_owner="its host leads to a private address" if addresses else NOT_LOOKED_UP,
         )
 
     async def _look_up(self, host: str) -> list[str]:

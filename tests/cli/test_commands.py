@@ -1,6 +1,7 @@
 """Every command, with a server running and without one, as JSON and for a person."""
 
 import asyncio
+import json
 import os
 import re
 import sys
@@ -190,7 +191,7 @@ async def test_clients_come_and_go(either: Either) -> None:
         assert (await either("client", "remove", row["client_id"])).status == 0
     assert "there is no client" in (await either("client", "remove", public["client_id"])).said
     refused = await either("client", "add", "--name", "x", "--redirect-uri", "javascript:alert(1)")
-    assert refused.status == 1
+    assert refused.status == 2
     assert "redirect_uris[0]" in refused.said
 
 
@@ -257,8 +258,15 @@ async def test_pausing_renaming_and_ending_take_effect_at_once(
         assert (await command("session", "expire", session_id, "7d", "--json")).json["ends_at"]
         assert "ends: never." in (await command("session", "expire", session_id, "never")).printed
         assert "1 connections" in (await command("client", "expire", client.client_id, "1h")).printed
-        for arguments in (("session", "expire", session_id, "soon"), ("client", "lifetime", "nobody", "1h")):
-            assert (await command(*arguments)).status == 1
+        # What is not there is a problem found; what makes no sense is wrong usage.
+        assert (await command("client", "lifetime", "nobody", "1h")).status == 1
+        for arguments in (
+            ("session", "expire", session_id, "soon"),
+            ("client", "lifetime", client.client_id, "1y"),
+            ("client", "lifetime", client.client_id, "1"),
+            ("client", "rename", client.client_id, ""),
+        ):
+            assert (await command(*arguments)).status == 2
         assert (await command("client", "expire", client.client_id)).status == 2
 
         assert (await command("client", "end", client.client_id)).status == 0
@@ -334,9 +342,11 @@ async def test_the_first_owner_is_made_without_a_browser_and_signs_in(
 
 async def test_a_password_comes_from_a_pipe_or_a_person_and_has_to_be_one(command: Run) -> None:
     short = await command("user", "add", "ada", "--owner", "--password-stdin", typed="short")
-    assert short.status == 1
+    assert short.status == 2
     assert "at least 12 characters" in short.said
-    assert "--password-stdin" in (await command("user", "add", "ada", "--owner", typed=PASSWORD)).said
+    nobody_types = await command("user", "add", "ada", "--owner", typed=PASSWORD)
+    assert nobody_types.status == 2
+    assert "--password-stdin" in nobody_types.said
     assert (await command("user", "list", "--json")).json == []
 
 
@@ -367,6 +377,28 @@ async def test_wrong_settings_are_2_for_a_command_too(command: Run) -> None:
     done = await command("user", "list", MCP_OAUTH_PROT="1")
     assert done.status == 2
     assert "did you mean MCP_OAUTH_PORT?" in done.said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("status",), 1, "no server is running"),
+        (("user", "remove", "ada"), 1, "there is no user ada"),
+        (("trace", "sesame"), 1, "no connection attempts"),
+        (("session", "expire", "x", "soon"), 2, "soon is no time"),
+        (("try", "--as", "sesame"), 2, "--as must be one of"),
+        (("user", "role", "ada", "king"), 2, "invalid choice: 'king'"),
+    ],
+)
+async def test_with_json_what_goes_wrong_is_json_too(
+    command: Run, arguments: tuple[str, ...], status: int, said: str
+) -> None:
+    done = await command(*arguments)
+    assert (done.status, done.printed) == (status, "")
+    assert said in done.said
+    as_json = await command(*arguments, "--json")
+    assert (as_json.status, as_json.said) == (status, "")
+    assert said in json.loads(as_json.printed)["error"]
 
 
 async def test_who_reads_may_stop_reading(tmp_path: Path, add_owner: AddOwner) -> None:
