@@ -266,6 +266,15 @@ ENDINGS = (
         Verdict("waiting", "waiting for consent", "The consent page is not answered.", "Press Allow or Deny."),
     ),
     Ending(
+        lambda c: c.ends_with("sign-in") and c.refused("sign-in", "Tailscale names nobody"),
+        _stopped(
+            "the sign-in page was opened outside the tailnet",
+            "People sign in with Tailscale here, and it names nobody at that browser: Tailscale is off on that device, "
+            "the device is tagged or somebody else's, or the request came through Funnel.",
+            "Switch Tailscale on there, and load the page again; or switch on another way to sign in.",
+        ),
+    ),
+    Ending(
         lambda c: c.ends_with("sign-in") and c.refused("sign-in"),
         _stopped(
             "sign-in failed",

@@ -46,6 +46,10 @@ class WaysIn:
         """The one provider, when there is no other way for somebody whom Tailscale does not name."""
         return self.providers[0].id if len(self.providers) == 1 and not self.password else None
 
+    @property
+    def only_tailscale(self) -> bool:
+        return self.tailscale and not self.providers and not self.password
+
     def available(self) -> list[str]:
         tailscale = ["tailscale"] if self._has_tailscale() else []
         return [*self._enabled, *tailscale, *(["password"] if self._has_password() else [])]

@@ -127,6 +127,10 @@ class SignInHandler(SignInSteps):
         if error is None and self._ways_in.password and not self._ways_in.usable_now:
             error = "This server has no owner yet. Open the setup link that it printed when it started."
         path = self.site.path("signin")
+        tailscale = await self.tailscale_form(self._tailnet_sign_in, request)
+        outside = tailscale is None and self._ways_in.only_tailscale
+        if outside:
+            self.tell(error="Tailscale names nobody at this browser")
         self.page(
             "signin.html",
             title="Sign in",
@@ -134,8 +138,8 @@ class SignInHandler(SignInSteps):
             request=request,
             client_name=client_name,
             password_enabled=self._ways_in.password,
-            tailscale=await self.tailscale_form(self._tailnet_sign_in, request),
-            tailscale_enabled=self._ways_in.tailscale,
+            tailscale=tailscale,
+            outside_tailnet=outside,
             providers=[
                 {
                     "id": one.id,

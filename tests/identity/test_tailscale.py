@@ -609,6 +609,23 @@ async def test_the_log_says_why_once_in_a_while(
     assert len(said()) == 2
 
 
+async def test_the_trace_says_that_the_page_was_opened_outside_the_tailnet(
+    at: Callable[..., Browser], cloud: Callable[[], OAuthClient], services: Services
+) -> None:
+    client = cloud()
+    await client.register()
+
+    async def told() -> tuple[str, str]:
+        await services.trace.save()
+        (story,) = await services.operations.trace_list()
+        return story["verdict"], story["state"]
+
+    await at("203.0.113.7", funnel=True).get(client.authorization_url())
+    assert await told() == ("the sign-in page was opened outside the tailnet", "stopped")
+    await at(ALICE).get(client.authorization_url())
+    assert await told() == ("waiting for sign-in", "waiting")
+
+
 # The rest, behind such a proxy
 
 
