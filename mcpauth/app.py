@@ -12,7 +12,7 @@ import aiohttp
 from tornado import web
 from tornado.httpserver import HTTPServer
 
-from . import __version__
+from . import __version__, log
 from .ambient import Ambient
 from .client_operations import ClientOperations
 from .errors import SettingsError
@@ -94,6 +94,7 @@ DATABASE = "mcpauth.sqlite3"
 REQUEST_TTL = 3600
 KNOWN_BROWSER_TTL = 400 * 86400
 FLUSH, SWEEP = 60, 3600
+REQUEST = "%s %s %s %.1fms"
 
 
 class Services(NamedTuple):
@@ -532,7 +533,9 @@ def log_request(handler: web.RequestHandler) -> None:
     status, request = handler.get_status(), handler.request
     if status < 500 and not logger.isEnabledFor(logging.DEBUG):
         return
-    level = logging.ERROR if status >= 500 else logging.INFO
     milliseconds = 1000 * request.request_time()
-    path = urlsplit(request.path).path[:200]
-    logger.log(level, "%s %s %s %.1fms", status, request.method, path, milliseconds)
+    about = status, request.method, urlsplit(request.path).path[:200], milliseconds
+    if status >= 500:
+        logger.error(REQUEST, *about, extra=log.bounded())
+    else:
+        logger.info(REQUEST, *about)

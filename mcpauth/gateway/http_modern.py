@@ -98,7 +98,7 @@ class ModernRequests:
             self._log("backend_message_skipped", "it is neither a notification nor the response")
 
     def _log(self, event: str, reason: str) -> None:
-        logger.warning(event, extra=log.fields(backend=self._upstream.name, reason=reason))
+        logger.warning(event, extra=log.bounded(backend=self._upstream.name, reason=reason))
 
 
 class ModernHttpSession:

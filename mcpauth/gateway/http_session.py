@@ -166,7 +166,7 @@ class HttpSession:
         return BackendUnavailable("unexpected error, see the server's log")
 
     def _log(self, event: str, reason: str) -> None:
-        logger.warning(event, extra=log.fields(backend=self._upstream.name, reason=reason))
+        logger.warning(event, extra=log.bounded(backend=self._upstream.name, reason=reason))
 
 
 async def follow(events: Events, hear: Callable[[bytes], None], room: Room, answered: Callable[[], bool]) -> None:

@@ -79,7 +79,7 @@ class Mailbox:
         """Once until somebody reads again: a chatty backend must not fill the log either."""
         if not self._overflowed:
             self._overflowed = True
-            logger.warning("messages_dropped", extra=log.fields(backend=self._backend, reason="nobody reads them"))
+            logger.warning("messages_dropped", extra=log.bounded(backend=self._backend, reason="nobody reads them"))
 
     def _wake(self) -> None:
         if self._messages and self._listeners:

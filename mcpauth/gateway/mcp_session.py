@@ -116,7 +116,7 @@ class McpSession:
         try:
             await self._link(served)
         except GatewayError as error:
-            logger.info("not_revived", extra=log.fields(backend=served.name, reason=error.message))
+            logger.info("not_revived", extra=log.bounded(backend=served.name, reason=error.message))
 
     def listen(self, last_event_id: str | None) -> Listener | Resumed:
         """What the client is told outside of its requests, or the rest of the stream that it has lost."""
@@ -266,7 +266,7 @@ class McpSession:
         except TimeoutError:
             raise BackendUnavailable(f"the server {served.name} did not answer in {OPENING:.0f} seconds") from None
         except BackendUnavailable as error:
-            logger.warning("backend_unavailable", extra=log.fields(backend=served.name, reason=error.message))
+            logger.warning("backend_unavailable", extra=log.bounded(backend=served.name, reason=error.message))
             raise
         self._links[served.name] = link
         if served.name in self._opened:

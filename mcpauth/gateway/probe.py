@@ -166,7 +166,7 @@ class _Probe:
                     if kind is TOOLS:
                         raise
                     # Many have resources and no templates, or declare more than they have.
-                    logger.info("backend_list_refused", extra=log.fields(backend=self._name, reason=error.message))
+                    logger.info("backend_list_refused", extra=log.bounded(backend=self._name, reason=error.message))
         return Listing(declared.capabilities, found)
 
     async def _list(self, kind: Kind, params: dict[str, Any]) -> Definitions:
@@ -177,7 +177,7 @@ class _Probe:
             for key, definition in listing.read(page, kind):
                 size += len(bytes(definition))
                 if len(found) == ENTRIES or size > SIZE:
-                    logger.warning("backend_list_cut", extra=log.fields(backend=self._name, method=kind.method))
+                    logger.warning("backend_list_cut", extra=log.bounded(backend=self._name, method=kind.method))
                     return found
                 found.setdefault(key, definition)
             cursor = page.get("nextCursor")

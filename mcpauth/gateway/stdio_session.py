@@ -137,7 +137,7 @@ class StdioSession:
             self._answered = True
         except GatewayError as error:
             begins = line[:200].decode("utf-8", "replace")
-            about = log.fields(backend=self._name, reason=error.message, line=begins)
+            about = log.bounded(backend=self._name, reason=error.message, line=begins)
             logger.warning("backend_line_skipped", extra=about)
 
     def _deliver(self, frame: Frame) -> None:

@@ -178,7 +178,7 @@ class Authorization:
         except OAuthError as error:
             logger.info(
                 "authorization_refused",
-                extra=log.fields(client_id=client.client_id, error=error.error, reason=error.description),
+                extra=log.bounded(client_id=client.client_id, error=error.error, reason=error.description),
             )
             if not (signed_in or await self._is_trusted(client, uri)):
                 raise

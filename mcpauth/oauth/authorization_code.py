@@ -52,7 +52,7 @@ class AuthorizationCodeGrant:
             self._session(code, client, now),
             asserted=caller.asserted,
         )
-        about = log.fields(client_id=client.client_id, grant_id=code.grant_id)
+        about = log.bounded(client_id=client.client_id, grant_id=code.grant_id)
         if redeemed is None:
             # RFC 6749 §4.1.2: a second use revokes what the first one got.
             await self._grants.end(now, "code_replayed", grant_id=code.grant_id)

@@ -37,7 +37,7 @@ class ClientRegistration:
         self._pairing.check_registration(metadata)
         self._limit.add(address, now)
         client, secret, token = await self.add(metadata, preregistered=False)
-        about = log.fields(client_id=client.client_id, name=client.name, address=address)
+        about = log.bounded(client_id=client.client_id, name=client.name, address=address)
         logger.info("client_registered", extra=about)
         return self._answer(issuer, client, secret, token)
 
@@ -82,7 +82,7 @@ class ClientRegistration:
             secret_hash = fingerprint(secret or "")
         updated = client.model_copy(update={"metadata": metadata, "secret_hash": secret_hash})
         await self._clients.replace(updated)
-        logger.info("client_updated", extra=log.fields(client_id=client_id))
+        logger.info("client_updated", extra=log.bounded(client_id=client_id))
         return self._answer(issuer, updated, secret, token)
 
     async def remove(self, client_id: str, token: str) -> None:
@@ -90,7 +90,7 @@ class ClientRegistration:
         await self._authenticate(client_id, token)
         await self._grants.end(self._ambient.now(), "client_removed", client_id=client_id)
         await self._clients.remove(client_id)
-        logger.info("client_removed", extra=log.fields(client_id=client_id))
+        logger.info("client_removed", extra=log.bounded(client_id=client_id))
 
     async def origins(self, client_id: str) -> frozenset[str]:
         """The https origins that the client's redirect URIs are at."""

@@ -46,7 +46,7 @@ class Pairing:
             )
         trusted = client.preregistered or decision == "approved" or _is_known(client.client_id, uri)
         if self._mode == "known" and not trusted:
-            logger.info("client_not_known", extra=log.fields(client_id=client.client_id))
+            logger.info("client_not_known", extra=log.bounded(client_id=client.client_id))
             raise PageError(
                 403,
                 "This server takes known programs only",
@@ -79,7 +79,7 @@ class Pairing:
             )
             if approval is None:
                 raise PageError(403, "Too many programs are waiting", "The owner has to decide on some of them first.")
-            logger.info("client_waits", extra=log.fields(client_id=client.client_id, user_id=user.user_id))
+            logger.info("client_waits", extra=log.bounded(client_id=client.client_id, user_id=user.user_id))
         raise AwaitingOwner()
 
 

@@ -163,7 +163,7 @@ class RemoteDocuments(Generic[T]):
             self._failed.move_to_end(uri)
             if len(self._failed) > MOST_IN_MEMORY:
                 self._failed.popitem(last=False)
-            logger.info("document_refused", extra=log.fields(host=urlsplit(uri).hostname, reason=error.for_owner))
+            logger.info("document_refused", extra=log.bounded(host=urlsplit(uri).hostname, reason=error.for_owner))
             raise
         self._failed.pop(uri, None)
         now = self._ambient.now()

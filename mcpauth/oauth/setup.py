@@ -52,7 +52,7 @@ class Setup:
             raise PageError(429, "Too many attempts", f"Try again in {-(-wait // 60)} minutes.")
         if not hmac.compare_digest(code.encode(), self.code.encode()) or self._expires_at <= now:
             self._attempts.add(address, now)
-            logger.warning("setup_code_refused", extra=log.fields(address=address))
+            logger.warning("setup_code_refused", extra=log.bounded(address=address))
             raise PageError(
                 403,
                 "This link is not valid",

@@ -96,14 +96,14 @@ class PasswordSignIn:
         now = self._ambient.now()
         wait = max(self._failures.wait(key, now) for key in keys)
         if wait:
-            logger.warning("sign_in_refused", extra=log.fields(address=address, reason="too many failures"))
+            logger.warning("sign_in_refused", extra=log.bounded(address=address, reason="too many failures"))
             raise SignInRefused(f"Too many failed attempts. Try again in {-(-wait // 60)} minutes.", wait)
         # Counted before the answer is known, so that many at once are counted too.
         for key in keys:
             self._failures.add(key, now)
         known = await self._users.password_hash(user.user_id) if user is not None else None
         if not await self._passwords.verify(known, password) or user is None:
-            logger.warning("sign_in_failed", extra=log.fields(address=address))
+            logger.warning("sign_in_failed", extra=log.bounded(address=address))
             raise SignInRefused("Name or password is wrong.")
         for key in keys:
             self._failures.take_back(key)
@@ -170,12 +170,12 @@ class ProviderSignIn:
         self._use(pending.nonce)
         provider = self._providers[pending.provider]
         if error or not code:
-            logger.info("sign_in_denied", extra=log.fields(provider=provider.id, error=error[:60]))
+            logger.info("sign_in_denied", extra=log.bounded(provider=provider.id, error=error[:60]))
             raise PageError(403, f"{provider.name} did not sign you in", "Start again if that was a mistake.")
         try:
             identity = await provider.identify(code, pending.code_verifier)
         except IdentityError as failure:
-            logger.warning("sign_in_failed", extra=log.fields(provider=provider.id, reason=str(failure)))
+            logger.warning("sign_in_failed", extra=log.bounded(provider=provider.id, reason=str(failure)))
             raise PageError(502, f"Signing in with {provider.name} did not work", failure.hint) from None
         user = await self._admission.admit(identity, pending.setup_code_hash)
         if not await self._used_once.use(fingerprint(pending.nonce), self._ambient.now() + self._state_seal.ttl):

@@ -73,7 +73,7 @@ class BaseHandler(web.RequestHandler):
     def check_host(self) -> None:
         if not self.site.serves(self.request):
             host = self.request.headers.get("X-Forwarded-Host") or self.request.headers.get("Host", "")
-            about = log.fields(host=host[:100], hint="set MCP_OAUTH_PUBLIC_URL to the origin that clients use")
+            about = log.bounded(host=host[:100], hint="set MCP_OAUTH_PUBLIC_URL to the origin that clients use")
             logger.warning("host_refused", extra=about)
             raise PageError(421, "This is not the address of this server", f"It serves {self.site.origin}.")
 
@@ -112,15 +112,15 @@ class BaseHandler(web.RequestHandler):
         # Cut: a stranger chooses how long it is.
         path = self.request.path[:200]
         if isinstance(value, MissingToken):
-            logger.debug("request_refused", extra=log.fields(path=path, error=value.error, reason=value.description))
+            logger.debug("request_refused", extra=log.bounded(path=path, error=value.error, reason=value.description))
         elif isinstance(value, OAuthError):
-            logger.info("request_refused", extra=log.fields(path=path, error=value.error, reason=value.description))
+            logger.info("request_refused", extra=log.bounded(path=path, error=value.error, reason=value.description))
         elif isinstance(value, PageError):
-            logger.info("request_refused", extra=log.fields(path=path, reason=value.for_owner))
+            logger.info("request_refused", extra=log.bounded(path=path, reason=value.for_owner))
         elif isinstance(value, web.HTTPError) and value.status_code < 500:
-            logger.info("request_refused", extra=log.fields(path=path, status=value.status_code))
+            logger.info("request_refused", extra=log.bounded(path=path, status=value.status_code))
         else:
-            logger.error("request_failed", exc_info=value, extra=log.fields(path=path))
+            logger.error("request_failed", exc_info=value, extra=log.bounded(path=path))
 
     def accepts_html(self) -> bool:
         return "text/html" in self.request.headers.get("Accept", "")

@@ -6,6 +6,8 @@ from typing import Any
 from tornado.httpserver import HTTPServer
 from tornado.iostream import IOStream
 
+from .. import log
+
 logger = logging.getLogger(__name__)
 
 LARGEST_HEADERS = 64 * 1024
@@ -22,7 +24,7 @@ class LimitedServer(HTTPServer):
         if self._open >= self._most:
             if not self._full:
                 self._full = True
-                logger.warning("connections_refused")
+                logger.warning("connections_refused", extra=log.bounded())
             stream.close()
             return
         self._full = False

@@ -250,4 +250,4 @@ class LegacySession:
     def _done(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and isinstance(error := task.exception(), Exception):
-            logger.warning("backend_not_told", extra=log.fields(backend=self._name, reason=str(error)))
+            logger.warning("backend_not_told", extra=log.bounded(backend=self._name, reason=str(error)))

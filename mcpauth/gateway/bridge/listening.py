@@ -107,7 +107,7 @@ class Listening:
                     honoured.set_result({})
                     return
             except GatewayError as error:
-                about = log.fields(backend=self._backend.name, reason=error.message)
+                about = log.bounded(backend=self._backend.name, reason=error.message)
                 logger.info("backend_not_listened_to", extra=about)
             await asyncio.sleep(BACK_OFF[min(failures, len(BACK_OFF) - 1)])
             failures += 1

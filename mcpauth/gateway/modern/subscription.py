@@ -136,11 +136,11 @@ class Subscription:
             try:
                 await self._listen(target, again=attempts > 0)
             except (UnknownMethod, InvalidParameters) as error:
-                about = log.fields(backend=target.served.name, reason=error.message)
+                about = log.bounded(backend=target.served.name, reason=error.message)
                 logger.info("backend_not_listened_to", extra=about)
                 return
             except GatewayError as error:
-                about = log.fields(backend=target.served.name, reason=error.message)
+                about = log.bounded(backend=target.served.name, reason=error.message)
                 logger.info("backend_listening_ended", extra=about)
             except Exception:
                 logger.exception("request_failed", extra=log.fields(backend=target.served.name))
