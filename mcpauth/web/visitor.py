@@ -3,7 +3,7 @@
 import socket
 import struct
 import sys
-from email.errors import HeaderParseError
+from email.errors import MessageError
 from email.header import decode_header, make_header
 
 from tornado.httputil import HTTPHeaders, HTTPServerRequest
@@ -43,7 +43,7 @@ def _decode(value: str) -> str:
     """A value that is not ASCII comes Q-encoded (RFC 2047). Empty for what cannot be decoded."""
     try:
         return str(make_header(decode_header(value))) if len(value) <= LONGEST else ""
-    except (HeaderParseError, LookupError, ValueError):
+    except (MessageError, LookupError, ValueError):
         return ""
 
 

@@ -249,6 +249,8 @@ async def test_a_tagged_device_and_one_that_is_not_known_are_nobodys(at: Callabl
         pytest.param(headers(Tailscale_User_Login=""), id="empty"),
         pytest.param(headers(Tailscale_User_Login="=?utf-8?q?=FF?="), id="no-text"),
         pytest.param(headers(Tailscale_User_Login="=?x-none?q?alice?="), id="no-charset"),
+        pytest.param(headers(Tailscale_User_Login="=?\u00fc?q?alice?="), id="a-charset-that-is-no-name"),
+        pytest.param(headers(Tailscale_User_Login="=?utf-8?b?A?="), id="half-a-letter"),
         pytest.param(headers(Tailscale_User_Login="a" * 5000), id="long"),
     ],
 )
