@@ -26,8 +26,8 @@ PROBING = 60.0
 BACK_OFF = (5, 15, 60, 300)
 # What was heard is good for so long where nobody would hear of a change: while no child runs, none can tell of it.
 LATELY = 300
-# Answers to initialize that are remembered of one backend, and how much a client may declare to get one of them.
-GREETINGS, DECLARED = 32, 4096
+# Answers to initialize that are remembered of one backend, and how much a client may say to get one of them.
+GREETINGS, SAID = 32, 4096
 # Between two probes of one backend, whatever it says: each may start a process.
 PAUSE = 2.0
 
@@ -35,20 +35,23 @@ State = Literal["starting", "ok", "failed"]
 
 
 class Asked(NamedTuple):
-    """What the answer to an initialize may depend on."""
+    """What the answer to an initialize may depend on: all that the client says; None is what we say ourselves.
+
+    A server may greet each client by its name. What it says to one is nothing for another.
+    """
 
     version: str
-    capabilities: bytes
+    said: bytes | None = None
 
     @classmethod
     def by(cls, initialize: Frame) -> Self | None:
         """None of one that is not as others are: the backend itself is asked."""
         params = frames.members(initialize.get("params"))
-        version, capabilities = frames.text(params.get("protocolVersion")), params.get("capabilities")
-        if version is None or capabilities is None or len(bytes(capabilities)) > DECLARED:
+        version = frames.text(params.pop("protocolVersion", None))
+        if version is None or "capabilities" not in params or sum(map(len, params.values())) > SAID:
             return None
         # To a version that it does not know, a server answers with its newest.
-        return cls(version if version in LEGACY else NEWEST_LEGACY, normal(capabilities))
+        return cls(version if version in LEGACY else NEWEST_LEGACY, normal(frames.raw(params)))
 
 
 class BackendState(NamedTuple):
@@ -178,14 +181,17 @@ class Catalogue:
         entry, asked = self._entry(backend), Asked.by(initialize)
         if entry.state != "ok" or entry.varies or asked is None:
             return None
-        # What it said to us, it says to others: few servers look at what a client declares.
-        return entry.greetings.get(asked) or entry.greetings.get(asked._replace(capabilities=b"{}"))
+        # Few servers look at what a client says of itself: to others they say what they have said to us.
+        return entry.greetings.get(asked) or entry.greetings.get(asked._replace(said=None))
 
     def greeted(self, backend: str, initialize: Frame, result: Frame) -> None:
         """A client has got this."""
         entry, asked = self._entry(backend), Asked.by(initialize)
-        if asked is not None and len(entry.greetings) < GREETINGS:
+        if asked is not None:
             entry.greetings[asked] = result
+            theirs = [one for one in entry.greetings if one.said is not None]
+            for oldest in theirs[:-GREETINGS]:
+                del entry.greetings[oldest]
 
     def differs(self, backend: str) -> None:
         """A client was told what it says to initialize, and then it said something else."""
@@ -288,4 +294,4 @@ def _greetings(offer: Offer) -> dict[Asked, Frame]:
     if offer.greeting is None:
         return {}
     agreed = frames.text(offer.greeting.get("protocolVersion"))
-    return {Asked(version, b"{}"): offer.greeting for version in (NEWEST_LEGACY, agreed) if version in LEGACY}
+    return {Asked(version): offer.greeting for version in (NEWEST_LEGACY, agreed) if version in LEGACY}

@@ -11,6 +11,9 @@ from ..errors import BackendUnavailable
 
 logger = logging.getLogger(__name__)
 
+# How long nobody uses what the owner has said nothing of, before it ends.
+IDLE_STOP = 15 * 60
+
 PER_BACKEND, PER_USER, TOTAL = 32, 32, 64
 
 

@@ -17,6 +17,9 @@ LOG_LEVEL = "io.modelcontextprotocol/logLevel"
 SERVER = "io.modelcontextprotocol/serverInfo"
 SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 
+# What a subscription begins with.
+ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
+
 # Searched in the raw parameters before they are decoded; a letter may be escaped.
 ENVELOPE = re.compile(rb"io.modelcontextprotocol|\\u00")
 

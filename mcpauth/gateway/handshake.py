@@ -7,9 +7,10 @@ import msgspec
 from ..errors import InvalidMessage, InvalidParameters
 from . import frames
 from .frames import Frame
+from .listing import ANNOUNCED
 
-# Of all that is kept of one session, and of what its client follows.
-SIZE = 256 * 1024
+# Of what a client may begin with, of all that is kept on disk of one session, and of what its client follows.
+LARGEST, SIZE = 1024 * 1024, 256 * 1024
 SUBSCRIPTIONS, URIS = 1000, 64 * 1024
 
 # Requests that change what a backend session is, beyond their answer.
@@ -35,8 +36,8 @@ class Handshake:
 
     def __init__(self, initialize: Frame) -> None:
         """Raises InvalidMessage of one that is too large to be remembered."""
-        if sum(map(len, initialize.values())) > SIZE:
-            raise InvalidMessage(f"initialize may have {SIZE // 1024} KiB at most")
+        if sum(map(len, initialize.values())) > LARGEST:
+            raise InvalidMessage(f"initialize may have {LARGEST // 1024**2} MiB at most")
         # Copies: a part of a message keeps all of it.
         self.initialize = {name: value.copy() for name, value in initialize.items()}
         self.greeting: Frame = {}
@@ -82,9 +83,9 @@ class Handshake:
     def changes(self) -> list[Frame]:
         """What the client is told when any of the server's lists may have changed."""
         return [
-            frames.notification(f"notifications/{capability}/list_changed")
-            for capability in ("tools", "prompts", "resources")
-            if bytes(frames.members(self.capabilities.get(capability)).get("listChanged", b"")) == b"true"
+            frames.notification(kind.list_changed)
+            for kind in ANNOUNCED.values()
+            if bytes(frames.members(self.capabilities.get(kind.capability)).get("listChanged", b"")) == b"true"
         ]
 
 

@@ -21,6 +21,11 @@ class Kind(NamedTuple):
     def list_changed(self) -> str:
         return f"notifications/{self.capability}/list_changed"
 
+    @property
+    def announcement(self) -> str:
+        """What asks for that, in the filter of a subscription."""
+        return f"{self.capability}ListChanged"
+
 
 TOOLS = Kind("tools", "tools/list", "tools", "name")
 PROMPTS = Kind("prompts", "prompts/list", "prompts", "name")
@@ -30,6 +35,8 @@ TEMPLATES = Kind("resources", "resources/templates/list", "resourceTemplates", "
 KINDS = (TOOLS, PROMPTS, RESOURCES, TEMPLATES)
 
 LIST_CHANGED = frozenset(kind.list_changed for kind in KINDS)
+# Changes of templates are told as those of resources.
+ANNOUNCED = {kind.announcement: kind for kind in (TOOLS, PROMPTS, RESOURCES)}
 
 # A longer key is nobody's: it could be neither stored nor sent in a header.
 KEY_LENGTH = 4096

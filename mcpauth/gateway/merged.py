@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-from .. import __version__
 from ..errors import InvalidParameters, ResourceNotFound, UnknownMethod
 from ..models.principal import Principal
 from . import frames, log_message, tools
@@ -11,6 +10,7 @@ from .catalogue import Catalogue
 from .eras import LEGACY, NEWEST_LEGACY
 from .frames import Frame
 from .mcp_session import McpSession
+from .ourselves import ABOUT_US
 from .served import Served
 from .together import INSTRUCTIONS, LISTS, Together, text
 
@@ -31,7 +31,7 @@ class Merged:
             {
                 "protocolVersion": asked if asked in LEGACY else NEWEST_LEGACY,
                 "capabilities": await self._together.capabilities(),
-                "serverInfo": {"name": "mcpauth", "version": __version__},
+                "serverInfo": ABOUT_US,
                 "instructions": INSTRUCTIONS,
             },
         )

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from .. import __version__, log
+from .. import log
 from ..errors import BackendUnavailable, UnknownMethod
 from . import eras, frames, listing
 from .backend import BackendSession
@@ -16,11 +16,11 @@ from .frames import Frame
 from .listing import KINDS, TOOLS, Definitions, Kind, Listing
 from .modern import parameters
 from .modern.parameters import Parameter
+from .ourselves import ABOUT_US
 from .served import Served
 
 logger = logging.getLogger(__name__)
 
-ABOUT_US = {"name": "mcpauth", "version": __version__}
 INITIALIZE = {"protocolVersion": eras.NEWEST_LEGACY, "capabilities": {}, "clientInfo": ABOUT_US}
 META = {eras.VERSION: eras.MODERN[-1], eras.CAPABILITIES: {}, eras.CLIENT: ABOUT_US}
 # What is kept of one list.

@@ -10,7 +10,7 @@ from ..ambient import Ambient
 from ..errors import BackendUnavailable
 from .back_off import BackOff
 from .backend import RETIRED, BackendSession
-from .children import Children, Place
+from .children import IDLE_STOP, Children, Place
 from .configuration import StdioServer
 from .frames import Frame
 from .modern.caller import Caller
@@ -23,8 +23,6 @@ from .stdio_shared import Joining, Member, SharedChild
 
 Listener = Callable[[Frame], None]
 S = TypeVar("S", bound=StdioSession)
-
-IDLE_STOP = 15 * 60
 
 # All that a child gets of our environment; the second line is what Windows programs cannot live without.
 INHERITED: tuple[str, ...] = ("PATH", "HOME", "LANG", "TMPDIR")

@@ -10,6 +10,7 @@ from .back_off import BackOff
 from .children import Place
 from .exchange import Exchange, Pace, SharedPace
 from .frames import Frame
+from .listing import ANNOUNCED
 from .modern.envelope import without_logs
 from .probe import META
 from .stdio_session import Program, StdioSession
@@ -18,8 +19,8 @@ from .stdio_session import Program, StdioSession
 LOGS = re.compile(rb"logLevel|\\u00")
 
 # What we want to know ourselves. The id is none of those that requests of clients have.
-LISTS = ("toolsListChanged", "promptsListChanged", "resourcesListChanged")
-LISTEN = frames.request("lists", "subscriptions/listen", {"notifications": dict.fromkeys(LISTS, True), "_meta": META})
+WANTED = {"notifications": dict.fromkeys(ANNOUNCED, True), "_meta": META}
+LISTEN = frames.request("lists", "subscriptions/listen", WANTED)
 
 
 class ModernChild(StdioSession):

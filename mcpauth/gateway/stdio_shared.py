@@ -16,6 +16,7 @@ from .exchange import Exchange, Pace, SharedPace
 from .frames import Frame
 from .log_message import LEVELS
 from .modern.caller import Share, normal
+from .ourselves import ABOUT_US
 from .resource_updates import UPDATED, concerns
 from .stdio_session import OPEN, StdioSession
 
@@ -59,6 +60,8 @@ class SharedChild(StdioSession):
 
     async def greet(self, initialize: Frame) -> None:
         """Raises BackendUnavailable. One that refuses has ended, with what it said as its ``greeting``."""
+        if not self.private:
+            initialize = _of_nobody(initialize)
         try:
             async with asyncio.timeout(GREETING):
                 async for frame in self._send(initialize):
@@ -261,6 +264,13 @@ class Member:
         if child.follows(uri):
             return _reply(frames.result(frame["id"], {}))
         return child.ask(self, frame)
+
+
+def _of_nobody(initialize: Frame) -> Frame:
+    """The same, without the name of whoever came first: what is said to it, others will read."""
+    params = frames.members(initialize.get("params"))
+    said = {key: params[key] for key in ("protocolVersion", "capabilities") if key in params}
+    return {**initialize, "params": frames.raw({**said, "clientInfo": ABOUT_US})}
 
 
 async def _reply(frame: Frame) -> AsyncIterator[Frame]:

@@ -5,7 +5,7 @@ With ``--stubborn`` it ignores both the end of its stdin and SIGTERM, with ``--s
 with ``--fail-once=PATH`` it ends the first two times (whoever asks which era it speaks tries twice), with
 ``--tools=PATH`` it has the tools named in that file, too. It speaks the legacy era; with ``--modern`` that of
 2026-07-28 alone, with ``--dual`` the one that it hears first. ``--strict`` ends when it hears of the other,
-``--reserved`` says nothing to it.
+``--reserved`` says nothing to it. With ``--greets`` it has a word for each client by its name.
 """
 
 import json
@@ -154,6 +154,10 @@ def call(to, params):
             answer(to, json.dumps(params))
 
 
+def greeting(client):
+    return f"{os.getpid()} greets {client['name']}"
+
+
 def refuse(to, code, text, **data):
     send(id=to, error={"code": code, "message": text, **({"data": data} if data else {})})
 
@@ -210,6 +214,7 @@ def request(message):
                     "capabilities": {"tools": {"listChanged": True}, "experimental": params["capabilities"]},
                     "serverInfo": {"name": "child", "version": "1"},
                     "x-unknown": [1.0, None],
+                    **({"instructions": greeting(params["clientInfo"])} if "--greets" in OPTIONS else {}),
                 },
             )
         case "tools/list":

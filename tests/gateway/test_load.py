@@ -129,7 +129,7 @@ async def test_answers_of_a_batch_are_not_gathered_without_end(connect, monkeypa
 
 async def test_an_initialize_that_could_not_be_remembered_is_refused(serve, child):
     client = Client(await serve(child("fake", "echo")), "fake")
-    about = {**INITIALIZE, "capabilities": {"experimental": {"x": "y" * 300_000}}}
+    about = {**INITIALIZE, "capabilities": {"experimental": {"x": "y" * 1_100_000}}}
     assert "initialize may have" in (await client.initialize(about))["error"]["message"]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from ... import __version__, log
+from ... import log
 from ...errors import BackendUnavailable, SessionLost, UnknownMethod
 from .. import frames
 from ..backend import BackendSession
@@ -18,14 +18,13 @@ from ..frames import Frame
 from ..listing import LIST_CHANGED
 from ..log_message import LEVELS
 from ..modern.caller import Caller
+from ..ourselves import ABOUT_US
 from ..resource_updates import UPDATED
 from . import modernized, tasks
 from .legacy_call import LegacyCall
 from .subscription import Subscription
 
 logger = logging.getLogger(__name__)
-
-ABOUT_US = {"name": "mcpauth", "version": __version__}
 
 # For its answers to what nobody but us has asked.
 PATIENCE = 20.0

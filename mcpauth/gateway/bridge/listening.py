@@ -11,12 +11,13 @@ from ... import log
 from ...errors import BackendUnavailable, GatewayError, RequestCancelled
 from .. import frames
 from ..backend import Backend
+from ..eras import ACKNOWLEDGED
 from ..frames import Frame
+from ..listing import ANNOUNCED
 from ..modern.caller import Caller
 from ..resource_updates import UPDATED
 from . import legacized
 from .legacized import Envelope
-from .subscription import ACKNOWLEDGED, LISTS
 
 logger = logging.getLogger(__name__)
 
@@ -140,7 +141,7 @@ class Listening:
     def _catch_up(self) -> None:
         """Nobody has listened for a while: what was missed is told as if it had just happened."""
         for key in self._lists:
-            self._hear(frames.notification(LISTS[key][1]))
+            self._hear(frames.notification(ANNOUNCED[key].list_changed))
         for uri in self.followed:
             self._hear(frames.notification(UPDATED, {"uri": uri}))
 

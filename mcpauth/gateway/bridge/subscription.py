@@ -8,18 +8,10 @@ import msgspec
 
 from ...errors import GatewayError, InvalidParameters, RequestCancelled
 from .. import frames
-from ..eras import SUBSCRIPTION
+from ..eras import ACKNOWLEDGED, SUBSCRIPTION
 from ..frames import Frame
+from ..listing import ANNOUNCED
 from ..resource_updates import UPDATED, concerns
-
-ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
-
-# The keys of the filter, and what is meant by them.
-LISTS = {
-    "toolsListChanged": ("tools", "notifications/tools/list_changed"),
-    "promptsListChanged": ("prompts", "notifications/prompts/list_changed"),
-    "resourcesListChanged": ("resources", "notifications/resources/list_changed"),
-}
 
 # Resources that one subscription may follow, and changes that wait for a client that does not read.
 URIS, WAITING = 256, 1024
@@ -31,7 +23,7 @@ class Subscription:
     def __init__(self, frame: Frame) -> None:
         wanted = frames.members(frames.members(frame.get("params")).get("notifications"))
         self.request_id = frame["id"]
-        self.lists = {key for key in LISTS if bytes(wanted.get(key, b"")) == b"true"}
+        self.lists = {key for key in ANNOUNCED if bytes(wanted.get(key, b"")) == b"true"}
         self.uris = _uris(wanted)
         self.followed: list[str] = []  # of these, the server took a subscription
         self.ended: Callable[[], None] = lambda: None
@@ -49,9 +41,9 @@ class Subscription:
         lists = {
             key
             for key in self.lists
-            if bytes(frames.members(capabilities.get(LISTS[key][0])).get("listChanged", b"")) == b"true"
+            if bytes(frames.members(capabilities.get(ANNOUNCED[key].capability)).get("listChanged", b"")) == b"true"
         }
-        self._methods = {LISTS[key][1] for key in lists}
+        self._methods = {ANNOUNCED[key].list_changed for key in lists}
         honoured: dict[str, Any] = dict.fromkeys(sorted(lists), True)
         if self.followed:
             honoured["resourceSubscriptions"] = self.followed

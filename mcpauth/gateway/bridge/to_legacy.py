@@ -10,6 +10,7 @@ from ...ambient import Ambient
 from ...errors import BackendUnavailable, GatewayError, SessionLost, UnknownMethod
 from .. import frames
 from ..backend import Backend
+from ..children import IDLE_STOP
 from ..frames import Frame
 from ..modern.caller import Caller
 from ..modern.shared import SharedSessions
@@ -24,8 +25,6 @@ logger = logging.getLogger(__name__)
 
 # For a server to start and answer initialize: the first run of npx or uvx downloads the program.
 OPENING = 60.0
-
-IDLE_STOP = 15 * 60
 
 
 class ToLegacy:

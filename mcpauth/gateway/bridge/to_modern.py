@@ -10,18 +10,18 @@ from ...ambient import Ambient
 from ...errors import BackendUnavailable, GatewayError, InvalidParameters, UnknownMethod
 from .. import frames
 from ..backend import RETIRED, Backend, ModernSession
+from ..children import IDLE_STOP
 from ..frames import Frame
+from ..listing import ANNOUNCED
 from ..log_message import LEVELS
 from ..modern.caller import Caller
 from . import legacized, questions, tasks
 from .legacized import Envelope
 from .listening import Listening
-from .subscription import LISTS, URIS
+from .subscription import URIS
 
 # How often a server may ask before it answers (as other clients do), and how much at once.
 ROUNDS, QUESTIONS = 10, 16
-
-IDLE_STOP = 15 * 60
 
 COMPLETE = frames.raw("complete")
 OVER = "the MCP session has ended"
@@ -142,8 +142,8 @@ class ToModernSession:
         served = frames.members(discovered.get("capabilities"))
         lists = [
             key
-            for key, (capability, _) in LISTS.items()
-            if bytes(frames.members(served.get(capability)).get("listChanged", b"")) == b"true"
+            for key, kind in ANNOUNCED.items()
+            if bytes(frames.members(served.get(kind.capability)).get("listChanged", b"")) == b"true"
         ]
         self._listening = Listening(self._backend, self._caller, self._envelope, lists, self._listener)
         return legacized.greeting(frame, self._backend.name, discovered)

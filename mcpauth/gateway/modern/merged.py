@@ -5,7 +5,6 @@ from typing import Any
 
 import msgspec
 
-from ... import __version__
 from ...errors import GatewayError, InvalidParameters, UnknownMethod
 from ...models.principal import Principal
 from .. import frames, log_message, tools
@@ -13,7 +12,8 @@ from ..answer import ACCEPTED, Answer
 from ..catalogue import Catalogue
 from ..eras import CAPABILITIES, CLIENT, MODERN, SERVER, VERSION
 from ..frames import Frame
-from ..listing import LIST_CHANGED, Kind
+from ..listing import ANNOUNCED, LIST_CHANGED, Kind
+from ..ourselves import ABOUT_US
 from ..served import Served
 from ..together import INSTRUCTIONS, LISTS, Together, text
 from . import incoming, parameters, results
@@ -24,8 +24,6 @@ from .headers import Headers
 from .replies import ModernReplies
 from .subscription import URIS, Subscription, Target, Wanted
 
-ABOUT_US = {"name": "mcpauth", "version": __version__}
-ANNOUNCEMENTS = {f"{kind}ListChanged": kind for kind in ("tools", "prompts", "resources")}
 VERSIONS = list(MODERN)
 SUBSCRIPTIONS = 256  # resources that one subscription may name
 
@@ -130,8 +128,8 @@ class ModernMerged:
         capabilities = await self._together.capabilities()
         wanted: Wanted = {
             key: True
-            for key, kind in ANNOUNCEMENTS.items()
-            if bytes(given.get(key, b"")) == b"true" and kind in capabilities
+            for key, kind in ANNOUNCED.items()
+            if bytes(given.get(key, b"")) == b"true" and kind.capability in capabilities
         }
 
         def targets() -> Mapping[str, Target]:
@@ -160,8 +158,8 @@ class ModernMerged:
         for served, listing in self._together.listings(principal):
             theirs: Wanted = {
                 key: True
-                for key, kind in ANNOUNCEMENTS.items()
-                if key in wanted and not served.announces and listing.declares(kind, "listChanged")
+                for key, kind in ANNOUNCED.items()
+                if key in wanted and not served.announces and listing.declares(kind.capability, "listChanged")
             }
             own = [uri for uri, owner in owners.items() if owner == served.name]
             if own and principal.permits(served.name, None, read_only=False):

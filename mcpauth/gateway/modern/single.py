@@ -10,7 +10,7 @@ from .. import frames, tools
 from ..answer import ACCEPTED, Answer
 from ..catalogue import Catalogue
 from ..frames import Frame
-from ..listing import LIST_CHANGED
+from ..listing import ANNOUNCED, LIST_CHANGED
 from ..probe import ModernOffer
 from ..served import Served
 from ..single import EMPTY
@@ -20,8 +20,6 @@ from .caller import Caller
 from .envelope import Envelope
 from .headers import Headers
 from .replies import ModernReplies
-
-ANNOUNCEMENTS = {"toolsListChanged", "promptsListChanged", "resourcesListChanged"}
 
 
 class ModernSingle:
@@ -62,7 +60,7 @@ class ModernSingle:
     def _announced(self, principal: Principal, frame: Frame, about: Envelope) -> Frame:
         """A subscription to changes of lists; to more than those, reading alone does not entitle."""
         wanted = frames.members(about.params.get("notifications"))
-        if not wanted.keys() <= ANNOUNCEMENTS or frames.look_alike(about.params, frozenset({"notifications"})):
+        if not wanted.keys() <= ANNOUNCED.keys() or frames.look_alike(about.params, frozenset({"notifications"})):
             self._served.require(principal, read_only=False)
         # Encoded anew: of what is given twice, the backend gets what was judged.
         return {**frame, "params": frames.raw({**about.params, "notifications": wanted})}

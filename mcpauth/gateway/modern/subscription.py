@@ -10,7 +10,7 @@ import msgspec
 from ... import log
 from ...errors import GatewayError, InvalidParameters, RequestCancelled, UnknownMethod
 from .. import frames
-from ..eras import SUBSCRIPTION
+from ..eras import ACKNOWLEDGED, SUBSCRIPTION
 from ..frames import Frame
 from ..listing import LIST_CHANGED
 from ..resource_updates import UPDATED, concerns
@@ -20,7 +20,6 @@ from .results import COMPLETE
 
 logger = logging.getLogger(__name__)
 
-ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 URIS = "resourceSubscriptions"
 
 # Until a backend that ended or refused its subscription is asked again.
