@@ -21,6 +21,7 @@ from .gateway import build as gateway_build
 from .gateway.configuration_file import ConfigurationFile
 from .gateway.gateway import Gateway
 from .gateway.sse_connections import SseConnections
+from .host.doctor import at_start
 from .host.tailscale import LocalAPI
 from .identity.github import GitHub
 from .identity.password import Passwords
@@ -54,6 +55,7 @@ from .oauth.token import TokenEndpoint
 from .oauth.trace import Trace
 from .oauth.ways_in import WaysIn
 from .operations import Operations
+from .presence import Presence
 from .settings import Settings
 from .store.client_approvals import ClientApprovalStore
 from .store.clients import ClientStore
@@ -78,6 +80,7 @@ from .web.limits import UNLIMITED, WITH_MESSAGES, LimitedApplication
 from .web.mcp import JSON_WITHIN, McpHandler
 from .web.metadata import JWKSHandler, NoDocumentHandler, ResourceMetadataHandler, ServerMetadataHandler
 from .web.overdue import Overdue
+from .web.presence import PresenceHandler
 from .web.registration import ClientConfigurationHandler, RegistrationHandler
 from .web.server import LimitedServer
 from .web.setup import SetupHandler
@@ -129,6 +132,7 @@ class Services(NamedTuple):
     sse_connections: SseConnections
     configuration_file: ConfigurationFile
     trace: Trace
+    presence: Presence
     operations: Operations
     passwords: Passwords
     http: aiohttp.ClientSession
@@ -242,8 +246,9 @@ async def build_services(
             settings.callback_uri,
             http,
         )
+    tailscaled = LocalAPI(settings.tailscale_socket)
     # On a TCP port everybody on this computer could send the headers that it is known by.
-    tailscale = Tailscale(LocalAPI(settings.tailscale_socket)) if settings.unix_socket is not None else None
+    tailscale = Tailscale(tailscaled) if settings.unix_socket is not None else None
     ways_in = WaysIn(users, providers, tailscale, settings.trusted_providers)
     both = issuers(settings.origin, settings.base_path)
     resources = Resources(settings.origin, gateway.names)
@@ -270,7 +275,7 @@ async def build_services(
     refresh_ttl = settings.refresh_token_expiry
     setup = Setup(users, passwords, seal("setup", CODE_TTL), ambient)
     admission = Admission(users, setup, settings.allowed_users, settings.auto_create_users, ambient)
-    trace = Trace(StoryStore(database), ambient)
+    trace, presence = Trace(StoryStore(database), ambient), Presence(ambient)
     return Services(
         settings=settings,
         ambient=ambient,
@@ -323,6 +328,7 @@ async def build_services(
         sse_connections=SseConnections(gateway, ambient),
         configuration_file=configuration_file,
         trace=trace,
+        presence=presence,
         operations=Operations(
             users=users,
             clients=clients,
@@ -341,6 +347,8 @@ async def build_services(
             admission=admission,
             ways_in=ways_in,
             trace=trace,
+            presence=presence,
+            look=lambda: at_start.look(settings, Path.cwd(), tailscaled),
             summary=lambda: settings.summary(ways_in.available(), ways_in.usable()),
             situation=lambda: situation(settings, gateway, configuration_file, setup, tailscale),
             ambient=ambient,
@@ -478,6 +486,7 @@ def make_app(services: Services) -> LimitedApplication:
         (f"{base}/providers", ProvidersHandler, {"ways_in": s.ways_in, "ambient": s.ambient}),
         (f"{base}/me", MeHandler, bearer),
         (f"{base}/userinfo", UserInfoHandler, bearer),
+        (f"{base}/presence/([A-Za-z0-9_-]{{43}})", PresenceHandler, {"presence": s.presence}),
     ]
     return LimitedApplication(
         routes,

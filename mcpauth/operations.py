@@ -10,6 +10,7 @@ from .client_operations import ClientOperations, find_user
 from .errors import OperationError, WrongUsage
 from .identity import password as password_rules
 from .identity.password import Passwords
+from .models.findings import Finding
 from .models.records import Role, Story, User
 from .oauth import client_profiles
 from .oauth.admission import Admission
@@ -17,6 +18,7 @@ from .oauth.endings import judge
 from .oauth.setup import name_problem
 from .oauth.trace import Trace
 from .oauth.ways_in import NAMES, WaysIn
+from .presence import Presence
 from .store.clients import ClientStore
 from .store.notices import NoticeStore
 from .store.sessions import SessionStore
@@ -52,17 +54,20 @@ class Operations:
         admission: Admission,
         ways_in: WaysIn,
         trace: Trace,
+        presence: Presence,
+        look: Callable[[], Awaitable[list[Finding]]],
         summary: Callable[[], Answer],
         situation: Callable[[], Answer],
         ambient: Ambient,
     ) -> None:
         self._users, self._clients, self._sessions, self._connections = users, clients, sessions, connections
         self._notices, self._passwords, self._ways_in = notices, passwords, ways_in
-        self._admission, self._trace = admission, trace
+        self._admission, self._trace, self._presence, self._look = admission, trace, presence, look
         self.summary, self._situation, self._ambient = summary, situation, ambient
         self._by_name: dict[str, Callable[..., Awaitable[Any]]] = {
             "config": self.config,
             "status": self.status,
+            "presence": self.presence,
             "user list": self.user_list,
             "user add": self.user_add,
             "user approve": self.user_approve,
@@ -101,8 +106,21 @@ class Operations:
                 "clients": sum(one.grant is not None for one in live),
             },
             "waiting": await self._connections.waiting(),
+            "problems": [one.model_dump(exclude={"verdict"}) for one in await self.problems()],
             "notices": await self.notices(),
         }
+
+    async def problems(self) -> list[Finding]:
+        """What stands in the way of clients, of what can be seen at no cost; empty when that cannot be looked at."""
+        try:
+            return await self._look()
+        except Exception:
+            logger.exception("self_check_failed")
+            return []
+
+    async def presence(self) -> Answer:
+        """A word by which whoever asks here can tell that it is this process that answers somewhere."""
+        return {"word": self._presence.word()}
 
     async def banners(self, user: User) -> list[str]:
         """What ``user`` should know, on every page; an owner also hears of clients that wait."""

@@ -15,6 +15,7 @@ from mcpauth.models.records import User
 from mcpauth.settings import Settings
 from mcpauth.store.database import Database
 from tests.browser import Browser
+from tests.fakes.name_server import FakeNameServer
 from tests.fakes.tailscaled import FakeTailscaled
 from tests.oauth_client import OAuthClient
 
@@ -118,6 +119,15 @@ def tailscaled(io_loop: IOLoop) -> Iterator[FakeTailscaled]:
     io_loop.run_sync(start)
     yield tailscaled
     io_loop.run_sync(tailscaled.stop)
+
+
+@pytest.fixture
+def name_server(io_loop: IOLoop) -> Iterator[FakeNameServer]:
+    """The one name server of the internet."""
+    name_server = FakeNameServer()
+    io_loop.run_sync(name_server.start)
+    yield name_server
+    io_loop.run_sync(name_server.stop)
 
 
 PASSWORD = "correct horse battery staple"

@@ -40,6 +40,7 @@ def parser() -> argparse.ArgumentParser:
 
     _add(commands, "config", "print what the settings come to")
     _add(commands, "status", "how the server is: addresses, servers, users, sessions, warnings")
+    _doctor(_add(commands, "doctor", "look whether clients can connect, and say what to do where they cannot"))
     _add(commands, "systemd", "print a systemd unit for this installation, with today's PATH")
     _try(_add(commands, "try", "connect to the server as a well-known client would, step by step"))
     _users(_group(commands, "user", "who may sign in"))
@@ -64,6 +65,18 @@ def _add(
         one.add_argument("--password-stdin", action="store_true", help="read the password from standard input")
     one.set_defaults(operation=operation, passed=passed, password=password)
     return one
+
+
+def _doctor(one: argparse.ArgumentParser) -> None:
+    one.add_argument("--offline", action="store_true", help="ask nothing beyond this computer")
+    one.add_argument(
+        "--resolver",
+        dest="resolvers",
+        action="append",
+        default=[],
+        metavar="ADDRESS",
+        help="a name server on the internet to ask, instead of well-known ones; may be given several times",
+    )
 
 
 def _try(one: argparse.ArgumentParser) -> None:

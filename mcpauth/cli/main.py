@@ -41,6 +41,10 @@ def main(argv: Sequence[str]) -> int:
             from . import trying
 
             return trying.start(arguments, settings.origin)
+        if arguments.operation == "doctor":
+            from . import doctor
+
+            return doctor.start(arguments, settings, environ)
         status = asyncio.run(command(settings, arguments))
         sys.stdout.flush()  # While it can be noticed that nobody reads any more.
         return status

@@ -104,12 +104,13 @@ async def _run(services: Services, data_dir: Path) -> None:
     trace = asyncio.create_task(services.trace.write())
     greet(services)
     tools = asyncio.create_task(tell_tools(services))
+    checking = asyncio.create_task(self_check(services))
     await stopping.wait()
     deadline = loop.time() + FOR_ALL
     server.stop()
     services.gateway.hang_up()
     services.sse_connections.hang_up()
-    for task in (house, bodies, trace, tools):
+    for task in (house, bodies, trace, tools, checking):
         task.cancel()
     await services.configuration_file.close()
     await control.close()
@@ -159,6 +160,12 @@ async def tell_tools(services: Services) -> None:
     parts = [f"{one.name} {len(one.tools)}" if one.state == "ok" else f"{one.name} ({one.state})" for one in states]
     if parts:
         print(f"  tools       {', '.join(parts)}", flush=True)
+
+
+async def self_check(services: Services) -> None:
+    """One line for each thing that stands in the way of clients, with what to do about it."""
+    for one in await services.operations.problems():
+        logger.warning("self_check", extra=log.fields(check=one.check, found=one.found, fix=one.fix))
 
 
 def start(settings: Settings, environ: Mapping[str, str]) -> int:

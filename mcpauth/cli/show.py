@@ -1,6 +1,7 @@
 """Answers of operations, for a person at a terminal."""
 
 import shlex
+import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -51,6 +52,15 @@ REGISTRATION = {
 def clean(text: object) -> str:
     """A value without what could drive the terminal: some of these texts come from strangers."""
     return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in str(text))
+
+
+def can_print(text: str) -> bool:
+    """Whether the terminal, or whatever reads, knows these characters."""
+    try:
+        text.encode(sys.stdout.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def lines(operation: str, answer: Any, running: bool) -> Iterable[str]:
@@ -124,6 +134,9 @@ def status(answer: dict[str, Any], running: bool) -> Iterable[str]:
         yield f"! What mcp.json says now is refused; what it said before holds: {clean(answer['configurationProblem'])}"
     for note in answer["configurationNotes"]:
         yield f"! {clean(note)}"
+    for one in answer["problems"]:
+        yield f"! {clean(one['check'])}: {clean(one['found'])}"
+        yield f"  What to do: {clean(one['fix'])}"
     for one in answer["waiting"]:
         client_id = clean(shlex.quote(one["client_id"]))
         yield clean(f"! {one['asked_at']}  {told(one)}")

@@ -20,7 +20,7 @@ from ..replay.play import Outcome, play
 from ..replay.sequence import Client
 from ..replay.wire import Wire
 from ..settings import origin_of
-from .show import clean, table
+from .show import can_print, clean, table
 
 TICKS = {True: "✓", False: "✗"}
 PLAIN_TICKS = {True: "ok", False: "NO"}
@@ -97,7 +97,7 @@ class Report:
         self._as_json = as_json
         self._steps: list[Outcome] = []
         self._answer: dict[str, Any] = {}
-        self._ticks = TICKS if _can_print("".join(TICKS.values())) else PLAIN_TICKS
+        self._ticks = TICKS if can_print("".join(TICKS.values())) else PLAIN_TICKS
 
     def begin(self, name: str, client: Client, url: str, note: str, warnings: list[str]) -> None:
         """``note`` is what is different here, ``warnings`` are what will stand in the real client's way."""
@@ -131,14 +131,6 @@ class Report:
     def _say(self, *lines: str) -> None:
         if not self._as_json:
             print("\n".join(map(clean, lines)), flush=True)
-
-
-def _can_print(text: str) -> bool:
-    try:
-        text.encode(sys.stdout.encoding or "ascii")
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _mcp_url(given: str) -> str:

@@ -7,13 +7,13 @@ from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import aiohttp
-from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from .. import __version__
 from ..errors import DocumentError
 from ..models.documents import Fetched
 from .freshness import freshness
+from .pinned import Pinned
 from .public_address import is_address, is_loopback, is_public
 
 TIMEOUT = 5.0
@@ -118,7 +118,7 @@ class Fetcher:
     async def _get(self, url: URL, addresses: list[str]) -> Fetched:
         # A connection of its own: nothing that was opened for another name is used again.
         connector = aiohttp.TCPConnector(
-            resolver=_Pinned(addresses), use_dns_cache=False, force_close=True, ssl=self._tls
+            resolver=Pinned(addresses), use_dns_cache=False, force_close=True, ssl=self._tls
         )
         async with (
             aiohttp.ClientSession(
@@ -148,31 +148,6 @@ class Fetcher:
                 return Fetched(body.decode(), freshness(response.headers))
             except UnicodeDecodeError:
                 raise DocumentError("it is not JSON") from None
-
-
-class _Pinned(AbstractResolver):
-    """Knows the judged addresses and no others: what the name leads to later does not count."""
-
-    def __init__(self, addresses: list[str]) -> None:
-        self._addresses = addresses
-
-    async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
-    ) -> list[ResolveResult]:
-        return [
-            ResolveResult(
-                hostname=host,
-                host=address,
-                port=port,
-                family=socket.AF_INET6 if ":" in address else socket.AF_INET,
-                proto=socket.IPPROTO_TCP,
-                flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
-            )
-            for address in self._addresses
-        ]
-
-    async def close(self) -> None:
-        pass
 
 
 def _is_json(content_type: str) -> bool:

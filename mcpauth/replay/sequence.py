@@ -171,4 +171,8 @@ def names() -> list[str]:
 
 
 def load(name: str) -> Client:
-    return Client.model_validate(tomllib.loads((directory() / f"{name}.toml").read_text(encoding="utf-8")))
+    return read(directory() / f"{name}.toml")
+
+
+def read(path: Path) -> Client:
+    return Client.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))

@@ -299,6 +299,7 @@ def test_a_client_that_waits_is_named_with_what_to_do() -> None:
         "publicUrl": "",
         "listensOn": "",
         "registration": "approve",
+        "problems": [],
         "ownerNeeded": False,
         "waiting": [waiting],
         "notices": [],

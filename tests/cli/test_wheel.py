@@ -65,6 +65,7 @@ def test_every_file_is_in_the_wheel(wheel: Path) -> None:
         "mcpauth/templates/*.html",
         "mcpauth/store/migrations/*.sql",
         "mcpauth/oauth/client_documents/*.json",
+        "mcpauth/host/doctor/*.toml",
         "static/**/*.*",
         "tests/clients/*",
     ):

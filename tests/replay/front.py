@@ -1,5 +1,6 @@
 """Something in front of the server that gets one thing wrong."""
 
+import ssl
 from collections.abc import Callable
 from typing import Any
 
@@ -25,13 +26,14 @@ Change = Callable[[Passing], None]
 class Front:
     """``before`` sees a request before it is forwarded, ``after`` with its answer."""
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, tls: ssl.SSLContext | None = None) -> None:
         self.target = target
         self.before: Change | None = None
         self.after: Change | None = None
-        listener, port = bind_unused_port()
-        self.origin = f"http://localhost:{port}"
-        self._server = HTTPServer(web.Application([(".*", _Forward, {"front": self})], log_function=lambda _: None))
+        listener, self.port = bind_unused_port()
+        self.origin = f"http://localhost:{self.port}"
+        app = web.Application([(".*", _Forward, {"front": self})], log_function=lambda _: None)
+        self._server = HTTPServer(app, ssl_options=tls)
         self._server.add_socket(listener)
 
     async def stop(self) -> None:

@@ -1,0 +1,67 @@
+"""All checks, in groups that are looked at side by side."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+from ...models.findings import Finding
+from ...settings import Settings
+from ..tailscale import LocalAPI
+from . import backends, database, folder, running, tailnet
+from .outside import Outside
+from .running import Ask, Running
+
+SETTINGS, SERVER, TAILSCALE, OUTSIDE = "Settings and data", "Server", "Tailscale", "As clients see it"
+
+
+class Examination:
+    """``held``: a process has the data directory. Without ``outside`` nothing beyond this machine is asked."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        directory: Path,
+        database: Path,
+        environ: Mapping[str, str],
+        ask: Ask,
+        held: bool,
+        tailscaled: LocalAPI,
+        outside: Outside | None,
+    ) -> None:
+        self._settings, self._directory, self._database, self._environ = settings, directory, database, environ
+        self._ask, self._held, self._tailscaled, self._outside = ask, held, tailscaled, outside
+
+    async def look(self) -> AsyncIterator[tuple[str, list[Finding]]]:
+        """Each group with what was found, in their order."""
+        status = asyncio.create_task(Running.ask(self._ask))
+        groups: dict[str, asyncio.Task[list[Finding]]] = {
+            SETTINGS: asyncio.create_task(self._at_home(status)),
+            SERVER: asyncio.create_task(self._server(status)),
+            TAILSCALE: asyncio.create_task(tailnet.look(self._settings, self._tailscaled)),
+        }
+        if self._outside is not None:
+            groups[OUTSIDE] = asyncio.create_task(self._outside.look(self._settings, self._ask))
+        try:
+            for name, task in groups.items():
+                yield name, await task
+        finally:
+            for one in (status, *groups.values()):
+                one.cancel()
+            await asyncio.gather(status, *groups.values(), return_exceptions=True)
+
+    async def _at_home(self, status: asyncio.Task[Running]) -> list[Finding]:
+        runs = (await asyncio.shield(status)).status is not None or self._held
+
+        def look() -> list[Finding]:
+            found = database.look(self._database, runs)
+            return [
+                *folder.look(self._settings, self._directory),
+                *([found] if found else []),
+                *backends.look(self._settings.data_dir, self._environ, runs),
+            ]
+
+        return await asyncio.to_thread(look)
+
+    async def _server(self, status: asyncio.Task[Running]) -> list[Finding]:
+        return running.look(await asyncio.shield(status), self._settings, self._held)

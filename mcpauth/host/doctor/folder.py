@@ -1,0 +1,97 @@
+"""The settings and the data directory: who may read what is in it, and whether the database is whole."""
+
+import os
+import re
+import shlex
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from ...models.findings import Finding
+from ...settings import Settings, public_host
+from . import place
+
+# What lets somebody in, or says who may: not for other users of this machine.
+PRIVATE = ("*.sqlite3", "*.sqlite3-*", "*.key")
+SECRET = re.compile(r"^\s*(?:export\s+)?\w*SECRET\s*=\s*\S", re.MULTILINE)
+OTHERS = stat.S_IRWXG | stat.S_IRWXO
+
+
+def look(settings: Settings, directory: Path) -> list[Finding]:
+    """``directory`` is where ``.env`` is."""
+    return [_public_url(settings), *_permissions(settings.data_dir, directory)]
+
+
+def _public_url(settings: Settings) -> Finding:
+    origin, port = settings.origin, urlsplit(settings.origin).port
+    if settings.loopback:
+        return Finding.fine("public URL", f"{origin}: for programs on this computer only")
+    if port is not None:
+        return Finding.warning(
+            "public URL",
+            f"{origin}: {place.only_443()} connect to port 443 only, not to {port}",
+            f"{place.command(settings)} && set MCP_OAUTH_PUBLIC_URL=https://{public_host(origin)}",
+        )
+    return Finding.fine("public URL", origin)
+
+
+def _permissions(data_dir: Path, directory: Path) -> Iterator[Finding]:
+    if not data_dir.is_dir():
+        yield Finding.warning(
+            "data directory", f"{data_dir} is not there yet", "python server.py   (makes it at its first start)"
+        )
+    elif os.name == "posix":
+        yield _owner(data_dir) or _open_to_others(data_dir) or Finding.fine("data directory", f"{data_dir}: yours only")
+    env = directory / ".env"
+    if os.name == "posix" and env.is_file() and env.stat().st_mode & OTHERS and _has_a_secret(env):
+        yield Finding.warning(".env", "others may read it, and it has a secret in it", f"chmod 600 {_quoted(env)}")
+
+
+def _owner(data_dir: Path) -> Finding | None:
+    """Root can do with it what it wants, and leaves files there that the owner cannot use."""
+    paths = [data_dir, *data_dir.iterdir()] if os.access(data_dir, os.R_OK | os.X_OK) else [data_dir]
+    owner, me = data_dir.lstat().st_uid, os.geteuid()
+    strange = [path for path in paths if path.lstat().st_uid not in {owner, me}]
+    if owner != me and me != 0:
+        return Finding.problem(
+            "data directory",
+            f"{data_dir} belongs to another user",
+            f"run this as that user, or: sudo chown -R {me} {_quoted(data_dir)}",
+        )
+    if strange or (me == 0 and owner != 0):
+        what = f"{strange[0].name} in it belongs to somebody else" if strange else "it is not root's, and you are root"
+        return Finding.warning(
+            "data directory", f"{data_dir}: {what}", f"sudo chown -R {owner} {_quoted(data_dir)}, and work as that user"
+        )
+    return None
+
+
+def _open_to_others(data_dir: Path) -> Finding | None:
+    private = [path for glob in PRIVATE for path in data_dir.glob(glob)]
+    if loose := [path.name for path in private if _mode(path) & OTHERS]:
+        return Finding.problem(
+            "data directory",
+            f"others may read {', '.join(sorted(loose))}",
+            f"chmod 700 {_quoted(data_dir)} && chmod 600 "
+            + " ".join(_quoted(data_dir / name) for name in sorted(loose)),
+        )
+    if data_dir.stat().st_mode & OTHERS:
+        return Finding.problem("data directory", f"others may look into {data_dir}", f"chmod 700 {_quoted(data_dir)}")
+    return None
+
+
+def _mode(path: Path) -> int:
+    """Nothing of a file that has just gone, as those of a database do that is closed."""
+    try:
+        return path.stat().st_mode
+    except FileNotFoundError:
+        return 0
+
+
+def _has_a_secret(env: Path) -> bool:
+    return SECRET.search(env.read_text(encoding="utf-8", errors="replace")) is not None
+
+
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))

@@ -1,0 +1,81 @@
+"""What the running server says of itself."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+from ... import __version__
+from ...errors import OperationError
+from ...models.findings import Finding
+from ...settings import Settings
+
+CHECK = "server"
+START = "python server.py   (or: systemctl --user start mcpauth)"
+RESTART = "stop the server, and start it again"
+SECONDS = 3.0
+
+# Raises OSError when no server listens, OperationError when it refuses.
+Ask = Callable[[str, dict[str, Any]], Awaitable[Any]]
+
+
+class Running:
+    """``status`` is what the server said; None when none answers, and then ``reason`` is why."""
+
+    def __init__(self, status: dict[str, Any] | None, reason: str = "") -> None:
+        self.status, self.reason = status, reason
+
+    @classmethod
+    async def ask(cls, ask: Ask) -> "Running":
+        try:
+            async with asyncio.timeout(SECONDS):
+                return cls(await ask("status", {}))
+        except TimeoutError:
+            return cls(None, "it does not answer")
+        except PermissionError:
+            return cls(None, "it belongs to another user")
+        except OperationError as error:
+            return cls(None, str(error))
+        except OSError:
+            return cls(None)
+
+
+def look(running: Running, settings: Settings, held: bool) -> list[Finding]:
+    """``held``: a process has the data directory, whether it answers or not."""
+    if running.status is not None:
+        return list(_said(running.status, settings))
+    if running.reason or held:
+        reason = running.reason or "it does not listen to commands: it is starting or stopping, or it hangs"
+        return [Finding.problem(CHECK, f"a server has the data directory, and {reason}", f"{RESTART}, as its user")]
+    return [Finding.problem(CHECK, "it is not running", START)]
+
+
+def _said(status: dict[str, Any], settings: Settings) -> Iterator[Finding]:
+    version, listens = status["version"], status.get("listensOn")
+    if version != __version__:
+        # It may say less, or other things.
+        yield Finding.warning(CHECK, f"it runs as version {version}, and {__version__} is installed", RESTART)
+        return
+    yield Finding.fine(CHECK, f"version {version} listens on {listens}")
+    for name, its, ours in (
+        ("MCP_OAUTH_PUBLIC_URL", status["publicUrl"], settings.origin),
+        ("where it listens", listens, settings.listens_on),
+    ):
+        if its != ours:
+            found = f"{name}: the server was started with {its}, and the settings say {ours} now"
+            yield Finding.problem("settings", found, RESTART)
+    if status["configurationProblem"]:
+        yield Finding.problem(
+            "mcp.json", f"the server goes on with what it said before: {status['configurationProblem']}", "correct it"
+        )
+    if status["ownerNeeded"]:
+        yield Finding.warning(
+            "owner",
+            "there is none yet: nobody can sign in",
+            "open the setup link that the server printed, or: python server.py user add NAME --owner",
+        )
+    for one in status["servers"]:
+        if one["state"] == "failed":
+            reason = one["reason"] or "it failed"
+            yield Finding.problem(f"server {one['name']}", reason, "correct its entry in mcp.json; it is tried again")
+        elif one["state"] == "ok":
+            yield Finding.fine(f"server {one['name']}", f"{len(one['tools'])} tools")

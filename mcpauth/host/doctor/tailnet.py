@@ -1,0 +1,180 @@
+"""Tailscale: whether this machine has the public name, and whether port 443 of it leads to this server."""
+
+from collections.abc import Iterator
+
+from ...errors import TailscaledAbsent, TailscaledForbids, TailscaleError
+from ...models.findings import Finding
+from ...models.tailscale import ServeConfig, Status
+from ...settings import Settings, public_host
+from ..tailscale import LocalAPI
+from . import place
+
+CHECK = "Tailscale"
+HTTPS_PAGE = "https://login.tailscale.com/admin/dns"
+POLICY_PAGE = "https://login.tailscale.com/admin/acls/file"
+FUNNEL_ATTRIBUTE = '"nodeAttrs": [{"target": ["autogroup:member"], "attr": ["funnel"]}]'
+STATES = {
+    "NeedsLogin": ("this machine is not signed in to Tailscale", "tailscale up"),
+    "NeedsMachineAuth": (
+        "this machine waits for approval in the tailnet",
+        "approve it at https://login.tailscale.com/admin/machines",
+    ),
+    "Starting": ("it is starting", "wait a moment; if it stays so: sudo systemctl restart tailscaled"),
+    "NoState": ("it is starting", "wait a moment; if it stays so: sudo systemctl restart tailscaled"),
+}
+# Paths that clients find everything by.
+OURS = ("/mcp", "/.well-known", "/authorize", "/token", "/register")
+
+
+async def look(settings: Settings, tailscaled: LocalAPI) -> list[Finding]:
+    needed = place.at_tailscale(settings)
+    try:
+        status, config = await tailscaled.status(), await tailscaled.serve_config()
+    except TailscaleError as error:
+        return [_unanswered(error) if needed else _not_needed(settings)]
+    if not needed:
+        return [_unnamed(status, config, settings) or _not_needed(settings)]
+    return list(_judge(status, config, settings))
+
+
+def _judge(status: Status, config: ServeConfig, settings: Settings) -> Iterator[Finding]:
+    host = public_host(settings.origin)
+    if not status.running:
+        found, fix = STATES.get(status.backend_state, ("it is stopped", "tailscale up"))
+        yield Finding.problem(CHECK, found, fix)
+        return
+    if status.dns_name != host:
+        yield _other_name(status, host)
+        return
+    yield Finding.fine(CHECK, f"running; this machine is {host}")
+    if host in status.cert_domains:
+        yield Finding.fine("HTTPS", "Tailscale gets certificates for the name")
+    else:
+        yield Finding.problem(
+            "HTTPS", "certificates are not enabled in the tailnet", f"press Enable HTTPS at {HTTPS_PAGE}"
+        )
+    address = f"{host}:{place.port(settings)}"
+    mapping = _mapping(config, address, settings)
+    yield mapping
+    if mapping.verdict != "problem":
+        yield _funnel(status, config, address, settings)
+
+
+def _unanswered(error: TailscaleError) -> Finding:
+    if isinstance(error, TailscaledForbids):
+        return Finding.warning(CHECK, str(error), "sudo tailscale set --operator=$USER, or run this with sudo")
+    if isinstance(error, TailscaledAbsent):
+        return Finding.problem(
+            CHECK,
+            f"it is not running here: {error}",
+            "sudo systemctl start tailscaled   (not installed yet: https://tailscale.com/download); "
+            "if it listens elsewhere, set MCP_OAUTH_TAILSCALE_SOCKET",
+        )
+    return Finding.warning(CHECK, str(error), "sudo systemctl restart tailscaled")
+
+
+def _not_needed(settings: Settings) -> Finding:
+    return Finding.fine(CHECK, f"not needed for {settings.origin}")
+
+
+def _unnamed(status: Status, config: ServeConfig, settings: Settings) -> Finding | None:
+    """It leads to us under a name that clients are not told, and that we do not answer to."""
+    address = f"{status.dns_name}:443"
+    mounted = _mounts(config, address).get("/", "")
+    if not settings.loopback or place.path_here(mounted, settings) != "/":
+        return None
+    return Finding.problem(
+        CHECK,
+        f"https://{status.dns_name} leads here, and the settings do not name it: clients there are turned away",
+        f"MCP_OAUTH_PUBLIC_URL=https://{status.dns_name} into .env, and start the server again",
+    )
+
+
+def _other_name(status: Status, host: str) -> Finding:
+    if not status.dns_name:
+        return Finding.problem(CHECK, "this machine has no name: MagicDNS is off", f"enable MagicDNS at {HTTPS_PAGE}")
+    label, _, suffix = host.partition(".")
+    rename = f", or give the machine its name back: tailscale set --hostname={label}"
+    return Finding.problem(
+        CHECK,
+        f"this machine is {status.dns_name}, and MCP_OAUTH_PUBLIC_URL says {host}",
+        f"MCP_OAUTH_PUBLIC_URL=https://{status.dns_name} (then every client has to be connected again)"
+        + (rename if suffix == status.magic_dns_suffix else ""),
+    )
+
+
+def _mapping(config: ServeConfig, address: str, settings: Settings) -> Finding:
+    """What is at / of the public address, and whether something else is in its way."""
+    check, command, mounts = (
+        f"https://{address.removesuffix(':443')}",
+        place.command(settings),
+        _mounts(config, address),
+    )
+    root = mounts.get("/", "")
+    if place.path_here(root, settings) == "/":
+        hidden = [path for path in mounts if _hides(path, mounts[path], settings)]
+        if hidden:
+            return Finding.warning(
+                check,
+                f"{', '.join(hidden)} there leads elsewhere: clients need it from this server",
+                f"tailscale serve reset && {command}",
+            )
+        if address not in config.web:
+            return Finding.warning(
+                check, "leads here for as long as that `tailscale` command runs, and no longer", command
+            )
+        return Finding.fine(check, f"leads here ({root})")
+    if here := [path for path, proxy in mounts.items() if place.path_here(proxy, settings) is not None]:
+        return Finding.warning(
+            check,
+            f"leads here beneath {', '.join(here)} only: --set-path takes that off each request, and hides "
+            "/.well-known, /authorize and /token, by which clients find everything",
+            f"tailscale serve reset && {command}",
+        )
+    if root or mounts:
+        what = f"leads to {root}" if root else "has nothing at /"
+        return Finding.problem(check, f"{what}, and not to this server", f"{command}   (in place of what is at / now)")
+    if elsewhere := _elsewhere(config, address, settings):
+        return Finding.problem(
+            check,
+            f"leads nowhere; {', '.join(elsewhere)} leads here, and {place.only_443()} connect to port 443 only",
+            command,
+        )
+    return Finding.problem(check, "nothing leads from there to this server", command)
+
+
+def _funnel(status: Status, config: ServeConfig, address: str, settings: Settings) -> Finding:
+    allowed = "funnel" in status.capabilities
+    enable = f"allow it for this machine at {POLICY_PAGE}: {FUNNEL_ATTRIBUTE}"
+    on = any(address in one.funnel for one in _every(config))
+    if on and not allowed:
+        return Finding.problem("Funnel", "it is on, and the tailnet's policy does not allow it to this machine", enable)
+    if on:
+        return Finding.fine("Funnel", "on: everybody on the internet reaches it")
+    return Finding.warning(
+        "Funnel",
+        f"off: programs on your own devices can connect; those that run elsewhere cannot ({place.hosted()})",
+        f"{place.command(settings)}   (if you want those)" + ("" if allowed else f"; before that, {enable}"),
+    )
+
+
+def _every(config: ServeConfig) -> list[ServeConfig]:
+    return [config, *config.foreground.values()]
+
+
+def _mounts(config: ServeConfig, address: str) -> dict[str, str]:
+    """What is at each path of ``address``."""
+    handlers = [one.web[address].handlers for one in _every(config) if address in one.web]
+    return {path: one.proxy or "files or a text" for mounted in handlers for path, one in mounted.items()}
+
+
+def _hides(path: str, proxy: str, settings: Settings) -> bool:
+    """Whether one of our paths is beneath this mount, which does not lead to the same path here."""
+    ours = any(path == one or path.startswith(f"{one}/") for one in (*OURS, settings.base_path))
+    return ours and place.path_here(proxy, settings) != path
+
+
+def _elsewhere(config: ServeConfig, address: str, settings: Settings) -> list[str]:
+    """Other addresses whose / is this server."""
+    others = dict.fromkeys(one for every in _every(config) for one in every.web if one != address)
+    return [one for one in others if place.path_here(_mounts(config, one).get("/", ""), settings) == "/"]
