@@ -1,7 +1,8 @@
 """A child of the legacy era that several MCP sessions have together: one user's, or everybody's.
 
 Such a child knows of one client alone. What it says belongs to the one session that has a request in flight; where
-that is none or one of several, a question is answered with an error and a log message is dropped.
+that is none or one of several, a question is answered with an error and a log message is dropped. A question may come
+long after what it is about: once a second user has said anything to a child, it may ask nobody any more.
 """
 
 import asyncio
@@ -52,8 +53,7 @@ class SharedChild(StdioSession):
         self.private = private
         self._members: set[Member] = set()
         self._askers: dict[int | str, Member] = {}
-        # Users who gave up a request: it may still be at work on that, so it is not asked what others would see.
-        self._gave_up: set[str] = set()
+        self._users: set[str] = set()  # who has said anything to it
 
     def _paced(self) -> Pace:
         return SharedPace(self._child.hold, self._child.go_on, lambda: len(self._in_flight) <= 1, lambda _: None)
@@ -90,7 +90,6 @@ class SharedChild(StdioSession):
         for exchange in self._in_flight.of(member):
             number = self._in_flight.abandon(exchange)
             exchange.fail(BackendUnavailable("the MCP session has ended"))
-            self._gave_up.add(member.user)
             self._tell(frames.notification("notifications/cancelled", {"requestId": number}))
         for request_id in [one for one, asker in self._askers.items() if asker is member]:
             del self._askers[request_id]
@@ -102,6 +101,7 @@ class SharedChild(StdioSession):
     def ask(self, member: "Member", frame: Frame) -> Exchange:
         exchange = self._send(frame)
         exchange.owner = member
+        self._users.add(member.user)
         return exchange
 
     async def tell(self, member: "Member", frame: Frame) -> None:
@@ -117,11 +117,11 @@ class SharedChild(StdioSession):
                 if cancelled is None:
                     return
                 _, frame = cancelled
-                self._gave_up.add(member.user)
             case "notifications/initialized":
                 return  # It was told by us.
             case "notifications/roots/list_changed" if len(self._members) > 1:
                 return
+        self._users.add(member.user)
         self._tell(frame)
         await self._child.drain()
 
@@ -156,7 +156,7 @@ class SharedChild(StdioSession):
         """Whose it must be: the one with requests in flight."""
         owners = self._in_flight.owners()
         member = owners.pop() if len(owners) == 1 else None
-        return member if isinstance(member, Member) and self._gave_up <= {member.user} else None
+        return member if isinstance(member, Member) and self._users <= {member.user} else None
 
     def _asks(self, method: str | None, frame: Frame) -> None:
         member = self._only()

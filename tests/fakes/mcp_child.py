@@ -26,6 +26,7 @@ WAITING = {}  # what was asked of the client: our id -> the call's id
 CANCELLED = []
 HEARD = []  # the methods of all that came
 LINES = [""]
+SECRETS = []
 TOOLS = []
 
 
@@ -134,6 +135,17 @@ def call(to, params):
         case "update":
             send(method="notifications/resources/updated", params={"uri": given["uri"]})
             answer(to, "updated")
+        case "remember":
+            SECRETS.append((given["secret"], params.get("_meta", {}).get("progressToken")))
+            answer(to, "remembered")
+        case "gossip":
+            # All that can be said of a call that is over; the answer is what became of the question.
+            secret, token = SECRETS[-1]
+            send(method="notifications/progress", params={"progressToken": token, "progress": 1, "message": secret})
+            log(secret)
+            send(method="notifications/x", params={"secret": secret})
+            send(id="gossip", method="elicitation/create", params={"message": secret})
+            WAITING["gossip"] = to
         case "heard":
             answer(to, json.dumps(HEARD))
         case "alone":
@@ -233,7 +245,8 @@ def heard(message):
     if message.get("id") == "alone":
         CANCELLED.append(message["error"])
     elif "method" not in message:
-        answer(WAITING.pop(message["id"]), json.dumps(message.get("result", message.get("error"))))
+        told = message.get("result", message.get("error"))
+        answer(WAITING.pop(message["id"]), json.dumps([told] if message["id"] == "gossip" else told))
     elif "id" in message:
         request(message)
     elif message["method"] == "notifications/cancelled":

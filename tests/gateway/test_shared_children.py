@@ -98,7 +98,7 @@ async def test_modern_callers_share_it_too(serve, child):
     ann, bob = ModernClient(gateway, "fake", ANN), ModernClient(gateway, "fake", BOB)
     legacy = Client(gateway, "fake", BOB)
     await legacy.initialize({**INITIALIZE, "protocolVersion": "2025-11-25", "capabilities": {}})
-    assert await pid(ann) == await pid(bob) == await pid(legacy)
+    first = await pid(ann)
     one = ModernClient(gateway, "fake", ANN, {"elicitation": {}})
     asked = (await one.call("ask", id="q"))["result"]
     assert asked["resultType"] == "input_required"
@@ -109,6 +109,7 @@ async def test_modern_callers_share_it_too(serve, child):
     }
     done = await one.request("tools/call", {"name": "ask", "arguments": {"id": "q"}, **answers})
     assert json.loads(done["result"]["content"][0]["text"])["content"] == {"n": 3}
+    assert await pid(bob) == await pid(legacy) == first
 
 
 async def test_it_is_initialized_once_and_everybody_gets_its_answer(shared):
@@ -170,6 +171,35 @@ async def test_a_question_that_may_be_about_what_another_user_gave_up_is_not_ask
     ann, bob = await client(ANN), await client(BOB)
     await ended(bob, await begun(bob, 7), 7)
     assert json.loads(await ann.text("ask"))["code"] == -32601
+
+
+async def test_what_comes_late_of_ones_call_reaches_no_other_user(shared):
+    """The child goes on about ann's call, which is over, while bob alone is at work."""
+    client = await shared("all")
+    ann, bob = await client(ANN), await client(BOB)
+    streams = [ann.listen(), bob.listen()]
+    params = {"name": "x", "arguments": {"do": "remember", "secret": "of ann"}, "_meta": {"progressToken": "t"}}
+    assert (await ann.request("tools/call", params))["result"]
+    answer = await bob.send("tools/call", {"name": "x", "arguments": {"do": "gossip"}, "_meta": {"progressToken": "t"}})
+    (response,) = await bob.frames(answer)
+    (refused,) = json.loads(response["result"]["content"][0]["text"])
+    assert refused["code"] == -32601
+    for one, stream in zip((ann, bob), streams, strict=True):
+        assert await mail(one, stream, 0) == []
+
+
+@pytest.mark.parametrize("share", ["user", "all"])
+async def test_a_late_question_is_asked_where_it_can_be_only_ones_own(shared, share):
+    client = await shared(share)
+    ann = await client()
+    assert (await ann.call("echo", do="remember", secret="s"))["result"]
+    answer = await ann.calling("echo", do="gossip")
+    frames = [json.loads(await anext(answer.replies))]
+    while "id" not in frames[-1]:
+        frames.append(json.loads(await anext(answer.replies)))
+    assert frames[-1]["params"]["message"] == "s"
+    await ann.post({"jsonrpc": "2.0", "id": frames[-1]["id"], "result": {}})
+    assert json.loads((await told(answer.replies))[-1]["result"]["content"][0]["text"]) == [{}]
 
 
 async def test_what_nobody_asked_for_goes_to_nobody(shared):
