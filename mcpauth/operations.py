@@ -207,11 +207,11 @@ class Operations:
 
     async def trace_list(self) -> list[Answer]:
         """The newest last."""
-        return [self._told(story) for story in self._trace.stories()]
+        return [self._told(story) for story in await self._trace.stories()]
 
     async def trace_show(self, story_id: str) -> Answer:
         """One story, by the beginning of its id."""
-        found = [story for story in self._trace.stories() if story.story_id.startswith(story_id)]
+        found = [story for story in await self._trace.stories() if story.story_id.startswith(story_id)]
         if len(found) != 1:
             raise OperationError(f"{len(found) or 'no'} connection attempts have an id that begins with {story_id}")
         steps = [{**step.model_dump(exclude_none=True), "at": iso(step.at)} for step in found[0].steps]

@@ -15,7 +15,7 @@ from ..errors import InvalidRequest, InvalidTarget, MissingToken, OAuthError, Pa
 from ..models.records import StepKind, User
 from ..oauth.authorization import RedirectedError
 from ..oauth.browser_session import BrowserSessions
-from ..oauth.trace import Taken, Trace
+from ..oauth.trace import Trace
 from .site import Site
 
 logger = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ class BaseHandler(web.RequestHandler):
             self.take_down(self.step)
 
     def tell(self, **about: str | None) -> None:
-        """What the trace is to know of this step; the names are those of oauth.trace.Taken."""
+        """What the trace is to know of this step; the names are those of oauth.trace.Trace.add."""
         self.__dict__.setdefault("_told", {}).update(about)
 
     def take_down(self, kind: StepKind) -> None:
@@ -92,14 +92,13 @@ class BaseHandler(web.RequestHandler):
             request = self.request
             told: dict[str, Any] = self.__dict__.get("_told", {})
             trace.add(
-                Taken(
-                    kind,
-                    self.get_status(),
-                    f"{request.method} {request.path}",
-                    self.site.party_of(request),
-                    request.headers.get("User-Agent", ""),
-                    **told,
-                )
+                kind,
+                self.get_status(),
+                request.method or "",
+                request.path,
+                self.site.party_of(request),
+                request.headers.get("User-Agent", ""),
+                **told,
             )
 
     def on_connection_close(self) -> None:

@@ -9,6 +9,8 @@ from urllib.parse import urlsplit
 
 from tornado.httputil import HTTPServerRequest
 
+AF_UNIX = getattr(socket, "AF_UNIX", -1)  # Windows has none.
+
 LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 # Of what was found out of addresses; the zone behind an IPv6 address may be as long as a header.
@@ -104,7 +106,7 @@ class Site(NamedTuple):
 
 def over_unix_socket(request: HTTPServerRequest) -> bool:
     context = getattr(request.connection, "context", None)
-    return getattr(context, "address_family", None) == getattr(socket, "AF_UNIX", -1)
+    return getattr(context, "address_family", None) == AF_UNIX
 
 
 @lru_cache(KEPT)

@@ -3,13 +3,15 @@
 import asyncio
 import base64
 import json
+import tracemalloc
 
 import pytest
 
 from mcpauth.models.records import Step, Story
+from mcpauth.oauth import stories as oauth_stories
 from mcpauth.oauth import trace
 from mcpauth.oauth.endings import ENDINGS, judge
-from mcpauth.oauth.trace import Taken, Trace
+from mcpauth.oauth.trace import Trace
 from mcpauth.store.stories import StoryStore
 from tests.conftest import PASSWORD
 from tests.oauth_client import OAuthClient, answer
@@ -73,7 +75,7 @@ async def test_nothing_secret_is_in_a_story(client, browser, services, stories):
     secrets = [code, client.verifier, client.challenge, client.client_secret, PASSWORD, client.state]
     secrets += [client.tokens["access_token"], client.tokens["refresh_token"], *browser.cookies.values()]
     await services.trace.save()
-    told = json.dumps(await stories()) + json.dumps([one.model_dump() for one in services.trace.stories()])
+    told = json.dumps(await stories()) + json.dumps([one.model_dump() for one in await services.trace.stories()])
     told += str([dict(row) for row in await services.database.fetch_all("select * from stories")])
     for secret in secrets:
         assert secret not in told
@@ -101,7 +103,9 @@ async def test_two_clients_behind_one_address_are_two_stories(client, browser, s
     assert [story["verdict"] for story in await stories()] == ["connected", "connected"]
 
 
-async def test_a_client_that_looks_around_again_at_every_start_has_one_story(client, browser, ambient, stories):
+async def test_a_client_that_looks_around_again_at_every_start_has_one_story(
+    client, browser, services, ambient, stories
+):
     await look(client)
     await client.connect(browser, "ada", PASSWORD)
     await client.initialize()
@@ -112,6 +116,7 @@ async def test_a_client_that_looks_around_again_at_every_start_has_one_story(cli
         await client.refresh()
         await look(client)
         await client.initialize()
+        await services.trace.save()
     (story,) = await stories()
     assert story["verdict"] == "connected"
     assert kinds(story)[3:5] == ["registration", "authorize"]
@@ -321,45 +326,46 @@ async def test_stories_survive_a_restart_and_go_on(client, browser, services, am
     await services.trace.save()
     again = Trace(StoryStore(services.database), ambient)
     await again.load()
-    (before,), (after,) = services.trace.stories(), again.stories()
+    (before,), (after,) = await services.trace.stories(), await again.stories()
     assert after == before
     (session_id,) = after.sessions
     assert again.is_news(session_id, client.address)
-    again.add(Taken("mcp", 200, "POST /mcp", client.address, "", session_id=session_id))
-    (after,) = again.stories()
+    again.add("mcp", 200, "POST", "/mcp", client.address, "", session_id=session_id)
+    (after,) = await again.stories()
     assert after.steps[-1].kind == "mcp"
     assert not again.is_news(session_id, client.address)
 
 
 def step(kind, **about):
-    return Taken(**{"kind": kind, "status": 200, "what": "GET /x", "address": "192.0.2.1", "user_agent": "a", **about})
+    usual = {"status": 200, "method": "GET", "path": "/x", "address": "192.0.2.1", "user_agent": "a"}
+    return {"kind": kind, **usual, **about}
 
 
 async def test_after_thirty_days_a_story_is_gone(services, ambient):
-    services.trace.add(step("registration", client_id="c"))
+    services.trace.add(**step("registration", client_id="c"))
     await services.trace.save()
-    ambient.time += trace.KEPT + 1
+    ambient.time += oauth_stories.KEPT + 1
     await services.trace.save()
-    assert services.trace.stories() == []
+    assert await services.trace.stories() == []
     assert await StoryStore(services.database).list(0) == []
 
 
 async def test_strangers_cannot_crowd_out_what_led_to_a_client(services, monkeypatch):
-    monkeypatch.setattr(trace, "MOST_STORIES", 20)
-    services.trace.add(step("authorize", client_id="c", attempt="a", address="192.0.2.250"))
+    monkeypatch.setattr(oauth_stories, "MOST_STORIES", 20)
+    services.trace.add(**step("authorize", client_id="c", attempt="a", address="192.0.2.250"))
     for number in range(100):
-        services.trace.add(step("discovery", address=f"198.51.100.{number}"))
-    found = services.trace.stories()
+        services.trace.add(**step("discovery", address=f"198.51.100.{number}"))
+    found = await services.trace.stories()
     assert len(found) == 20
     assert found[0].client_id == "c"
 
 
 async def test_strangers_cannot_crowd_out_who_was_given_a_token(services, monkeypatch):
-    monkeypatch.setattr(trace, "MOST_STORIES", 20)
-    services.trace.add(step("token", client_id="c", attempt="a", session_id="s", address="192.0.2.250"))
+    monkeypatch.setattr(oauth_stories, "MOST_STORIES", 20)
+    services.trace.add(**step("token", client_id="c", attempt="a", session_id="s", address="192.0.2.250"))
     for number in range(100):
-        services.trace.add(step("authorize", status=400, client_id=f"x{number}", attempt=str(number)))
-    found = services.trace.stories()
+        services.trace.add(**step("authorize", status=400, client_id=f"x{number}", attempt=str(number)))
+    found = await services.trace.stories()
     assert len(found) == 20
     assert found[0].client_id == "c"
 
@@ -369,7 +375,6 @@ async def test_what_strangers_write_is_cut(client, services):
     await client.fetch(f"/authorize?client_id={long}&code_challenge=c")
     await client.fetch("/token", "POST", f"client_id={long}&grant_type=refresh_token")
     await client.fetch("/.well-known/oauth-authorization-server", User_Agent=long)
-    assert sum(len(str(taken)) for _, taken in services.trace._waiting) < 10_000
     await services.trace.save()
     stored = await services.database.fetch_all("select story from stories")
     assert stored
@@ -378,21 +383,70 @@ async def test_what_strangers_write_is_cut(client, services):
 
 async def test_a_client_that_is_everywhere_is_forgotten_with_all_its_addresses(services, ambient, caplog):
     for number in range(50):
-        services.trace.add(step("refresh", client_id="c", session_id="s", address=f"192.0.2.{number}"))
-    (story,) = services.trace.stories()
-    assert len(story.addresses) == trace.MOST_NAMES
-    ambient.time += trace.KEPT + 1
-    assert services.trace.stories() == []
-    services.trace.add(step("discovery", address="192.0.2.0"))
-    (story,) = services.trace.stories()
-    assert story.client_id is None
+        services.trace.add(**step("refresh", client_id="c", session_id="s", address=f"192.0.2.{number}"))
+    (story,) = await services.trace.stories()
+    assert len(story.addresses) == oauth_stories.MOST_NAMES
+    ambient.time += oauth_stories.KEPT + 1
+    assert await services.trace.stories() == []
+    for number in range(50):
+        services.trace.add(**step("discovery", address=f"192.0.2.{number}"))
+    assert {story.client_id for story in await services.trace.stories()} == {None}
     assert "step_not_traced" not in caplog.text
-    assert len(services.trace._by) == 2
+
+
+async def test_a_flood_takes_little_memory_and_is_counted(services, caplog):
+    long = "x" * 30_000
+    tracemalloc.start()
+    for number in range(10_000):
+        about = {"path": f"/{number}{long}", "user_agent": long, "error": long, "client_id": f"{number}{long}"}
+        services.trace.add(**step("authorize", address=f"198.51.{number // 250}.{number % 250}", **about))
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 10 * 1024**2
+    await services.trace.save()
+    assert caplog.records[-1].fields == {"count": 10_000 - trace.MOST_WAITING}
+
+
+async def test_one_address_leaves_the_others_their_room(services):
+    for number in range(trace.MOST_WAITING * 2):
+        services.trace.add(**step("discovery", path=f"/{number}"))
+    services.trace.add(**step("registration", address="192.0.2.9", client_id="c"))
+    *_, story = await services.trace.stories()
+    assert story.client_id == "c"
+
+
+async def test_the_same_again_is_counted_before_any_work_is_done(services):
+    for number in range(trace.MOST_WAITING * 5):
+        # Of two who take turns, too.
+        services.trace.add(**step("challenge", address=f"192.0.2.{number % 2}"))
+    services.trace.add(**step("discovery", address="192.0.2.0"))
+    services.trace.add(**step("challenge", address="192.0.2.0"))
+    one, other = sorted(await services.trace.stories(), key=lambda story: story.addresses)
+    assert [(step.kind, step.times) for step in one.steps] == [
+        ("challenge", trace.MOST_WAITING * 5 / 2),
+        ("discovery", 1),
+        ("challenge", 1),
+    ]
+    assert [step.times for step in other.steps] == [trace.MOST_WAITING * 5 / 2]
+
+
+async def test_what_is_counted_does_not_move_past_what_a_client_did(services):
+    challenge, token = step("challenge", status=401), step("token", client_id="c", attempt="a", session_id="s")
+    for one in (challenge, token, challenge, {**token, "status": 400, "error": "x"}, challenge, challenge):
+        services.trace.add(**one)
+    (story,) = await services.trace.stories()
+    assert [(step.kind, step.times) for step in story.steps] == [
+        ("challenge", 1),
+        ("token", 1),
+        ("challenge", 1),
+        ("token", 1),
+        ("challenge", 2),
+    ]
 
 
 async def test_a_flood_leaves_others_their_turn(services):
     for number in range(trace.MOST_WAITING):
-        services.trace.add(step("discovery", address=f"198.51.{number // 250}.{number % 250}"))
+        services.trace.add(**step("discovery", address=f"198.51.{number // 250}.{number % 250}"))
     turns = 0
 
     async def others():
@@ -409,11 +463,50 @@ async def test_a_flood_leaves_others_their_turn(services):
 
 async def test_a_client_that_repeats_itself_makes_no_long_story(services):
     for number in range(500):
-        services.trace.add(step("discovery", what="GET /x" if number < 400 else f"GET /{number}"))
-    (story,) = services.trace.stories()
+        services.trace.add(**step("discovery", path="/x" if number < 400 else f"/{number}"))
+    (story,) = await services.trace.stories()
     assert story.steps[0].times == 400
-    assert len(story.steps) <= trace.MOST_STEPS
+    assert len(story.steps) <= oauth_stories.MOST_STEPS
     assert story.steps[-1].what == "GET /499"
+
+
+@pytest.mark.parametrize("place", ["path", "encoded query", "client_id", "user agent"])
+async def test_a_key_in_the_wrong_place_is_not_kept(client, browser, services, stories, place):
+    await client.register(token_endpoint_auth_method="client_secret_post")
+    await client.redeem(await client.code(browser, "ada", PASSWORD))
+    keys = [client.client_secret, client.tokens["access_token"], client.tokens["refresh_token"], client.verifier]
+    for key in keys:
+        # It is not cut in two either, where what is too long is cut.
+        for padding in ("", "/" + "p" * 140):
+            match place:
+                case "path":
+                    await client.fetch(f"/no{padding}/{key}")
+                case "encoded query":
+                    await client.fetch(f"/no{padding}%3fcode={key}&state=short")
+                case "client_id":
+                    await client.fetch(f"/authorize?client_id={padding}{'/' if padding else ''}{key}&code_challenge=c")
+                case "user agent":
+                    await client.fetch("/mcp", "POST", {}, User_Agent=f"a{padding}/{key}")
+    told = json.dumps(await stories()) + json.dumps([one.model_dump() for one in await services.trace.stories()])
+    await services.trace.save()
+    told += str([dict(row) for row in await services.database.fetch_all("select * from stories")])
+    assert not [key for key in keys if key[:20] in told]
+    assert "state=short" not in told
+
+
+async def test_the_trace_goes_on_after_a_failure(client, services, monkeypatch, caplog):
+    monkeypatch.setattr(trace, "SAVING", 0.01)
+    writing = asyncio.create_task(services.trace.write())
+    create = await services.database.fetch_one("select sql from sqlite_master where name = 'stories'", {})
+    await services.database.transact(lambda connection: connection.execute("drop table stories"))
+    services.trace.add(**step("discovery"))
+    while "trace_not_saved" not in caplog.text:  # noqa: ASYNC110 - the log sets no Event
+        await asyncio.sleep(0.01)
+    await services.database.transact(lambda connection: connection.execute(create["sql"]))
+    services.trace.add(**step("registration", client_id="c"))
+    while not await services.database.fetch_all("select * from stories"):  # noqa: ASYNC110 - nor does the disk
+        await asyncio.sleep(0.01)
+    writing.cancel()
 
 
 async def test_a_step_that_cannot_be_saved_fails_no_request(client, services, caplog):

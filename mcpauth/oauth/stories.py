@@ -1,0 +1,313 @@
+"""Steps of clients, joined to stories: one for each attempt to connect."""
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+from ..ambient import Ambient
+from ..models.records import Step, StepKind, Story
+from . import client_profiles
+
+KEPT = 30 * 86400
+MOST_STORIES, MOST_STEPS = 1000, 60
+LONGEST, LONGEST_CLIENT_ID = 200, 512
+MOST_NAMES = 5  # of addresses, programs, attempts and sessions in one story
+MOST_NAMELESS = 4  # stories of one address in which nobody has said who it is
+# Within these, what comes from an address without saying whose it is belongs to what it did before.
+SAME_ADDRESS, SAME_CLIENT = 600, 3600
+# A client that is connected may look around again before it uses what it has: many do at every start.
+COMING_BACK = 60
+
+# The person's browser takes these steps, not the client.
+BROWSER: frozenset[StepKind] = frozenset({"authorize", "sign-in", "consent"})
+
+# What keys look like: programs whose fields were mixed up send them in places that are shown.
+KEYS = re.compile(r"(?<![\w-])(?:[\w-]{43}|[0-9a-fA-F]{64})(?![\w-])|eyJ[\w-]{8,}\.[\w.-]*")
+# A query that was made part of the path.
+QUERY = re.compile(r"(\?|%3F).*", re.IGNORECASE | re.DOTALL)
+
+
+class Taken(NamedTuple):
+    """A step as the web saw it."""
+
+    kind: StepKind
+    status: int
+    method: str
+    path: str
+    address: str
+    user_agent: str
+    error: str | None
+    client_id: str | None
+    client_name: str | None
+    attempt: str | None
+    session_id: str | None
+
+    @property
+    def what(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+class Stories:
+    """In memory, and what of them is not on the disk yet."""
+
+    def __init__(self, ambient: Ambient) -> None:
+        self._ambient = ambient
+        self._stories: dict[str, Story] = {}  # the one that went on last is the last
+        self._by: dict[tuple[str, str], str] = {}  # the newest story by each of its names, see _keys
+        self._nameless: dict[str, dict[str, None]] = {}  # by address: those in which nobody has said who it is
+        self._changed: set[str] = set()
+        self._removed: set[str] = set()
+        self.heard: set[str] = set()  # sessions of which an MCP request has come
+
+    def load(self, stories: Iterable[Story]) -> None:
+        for story in stories:
+            self._keep(story)
+
+    def every(self) -> list[Story]:
+        """The newest last."""
+        self._forget()
+        return list(self._stories.values())
+
+    def take_changes(self) -> tuple[list[Story], list[str]]:
+        """What is to be saved, and the ids of what is to be removed."""
+        self._forget()
+        changed, removed = [self._stories[story_id] for story_id in self._changed], list(self._removed)
+        self._changed.clear()
+        self._removed.clear()
+        return changed, removed
+
+    def join(self, taken: Taken, now: int, times: int = 1) -> None:
+        """``times``: it was taken so often in a row."""
+        taken = _cleaned(taken)
+        story = self._find(taken, now)
+        if story is None:
+            if taken.client_id is None and taken.kind in ("lost", "sign-in"):
+                return  # Scanners ask for everything, and a person may sign in for nothing.
+            story = Story(story_id=self._ambient.identifier()[:8], began_at=now, last_at=now)
+        if taken.client_id is not None or taken.session_id is not None:
+            story = self._with_first_steps(story, taken, now)
+        program = None if taken.kind in BROWSER else taken.user_agent
+        self._keep(
+            story.model_copy(
+                update={
+                    "last_at": now,
+                    "client_id": taken.client_id or story.client_id,
+                    "client_name": taken.client_name or story.client_name,
+                    "user_agent": story.user_agent if program is None else program,
+                    "user_agents": _with(story.user_agents, program),
+                    "addresses": _with(story.addresses, taken.address),
+                    "attempts": _with(story.attempts, taken.attempt),
+                    "sessions": _with(story.sessions, taken.session_id),
+                    "steps": _next(story.steps, taken, now, times),
+                }
+            )
+        )
+        self._changed.add(story.story_id)
+
+    def _find(self, taken: Taken, now: int) -> Story | None:
+        story = self._at("session", taken.session_id) or self._at("attempt", taken.attempt)
+        if story is not None:
+            return story
+        if taken.client_id is None:
+            return self._of_address(taken, now)
+        story = self._at("client", taken.client_id)
+        if story is not None and _is_only_claimed(taken) and taken.address not in story.addresses:
+            return None
+        if story is None or taken.kind == "refresh":
+            return story
+        # Another authorization of the same client is another story: another try, or another device.
+        fits = story.last_at > now - SAME_CLIENT and not (taken.kind == "authorize" and story.attempts)
+        return story if fits else None
+
+    def _of_address(self, taken: Taken, now: int) -> Story | None:
+        """Who does not say so goes on with what the same program did there, else with what was done there last."""
+        story = None if taken.kind in BROWSER else self._at("program", _program(taken.address, taken.user_agent))
+        if story is None:
+            story = self._at("address", taken.address)
+            if story is not None and _is_another_program(story, taken) and self._has_room(taken.address):
+                return None
+        if story is None or story.last_at <= now - SAME_ADDRESS or _is_another(story, taken):
+            return None
+        return story
+
+    def _has_room(self, address: str) -> bool:
+        return len(self._nameless.get(address, ())) < MOST_NAMELESS
+
+    def _at(self, kind: str, value: str | None) -> Story | None:
+        story_id = None if value is None else self._by.get((kind, value))
+        return None if story_id is None else self._stories[story_id]
+
+    def _with_first_steps(self, story: Story, taken: Taken, now: int) -> Story:
+        """What the same address looked at before it said whose client it is, belongs to this story."""
+        first = self._first_steps(story, taken, now)
+        if first is None:
+            return story
+        self._drop(first.story_id)
+        earlier, later = sorted((first, story), key=lambda one: one.began_at)
+        steps = sorted([*earlier.steps, *later.steps], key=lambda step: step.at)
+        return story.model_copy(
+            update={
+                "began_at": min(first.began_at, story.began_at),
+                "addresses": _with(story.addresses, *first.addresses),
+                "user_agent": first.user_agent or story.user_agent,
+                "user_agents": _with(story.user_agents, *first.user_agents),
+                "steps": _shortened(tuple(steps)),
+            }
+        )
+
+    def _first_steps(self, story: Story, taken: Taken, now: int) -> Story | None:
+        """Of the same program; of another where there is no other choice, for some clients are several programs."""
+        found = [self._stories[one] for one in self._nameless.get(taken.address, ()) if one != story.story_id]
+        found = [first for first in found if _leads_to(taken, story, first, now)]
+        if taken.kind in BROWSER:
+            # A browser does not say for which program it came.
+            return found[0] if len(found) == 1 else None
+        own = [first for first in found if taken.user_agent in first.user_agents]
+        if own:
+            return own[-1]
+        return found[0] if len(found) == 1 and not _is_another_program(found[0], taken) else None
+
+    def _keep(self, story: Story) -> None:
+        before = self._stories.pop(story.story_id, None)
+        if before is not None:
+            self._unlink(before)
+        self._stories[story.story_id] = story
+        self._by.update((key, story.story_id) for key in _keys(story))
+        if story.client_id is None:
+            for address in story.addresses:
+                self._nameless.setdefault(address, {})[story.story_id] = None
+        if _is_connected(story):
+            self.heard.update(story.sessions)
+
+    def _unlink(self, story: Story) -> None:
+        for key in _keys(story):
+            if self._by.get(key) == story.story_id:
+                del self._by[key]
+        if story.client_id is None:
+            for address in story.addresses:
+                others = self._nameless[address]
+                del others[story.story_id]
+                if not others:
+                    del self._nameless[address]
+
+    def _drop(self, story_id: str) -> None:
+        story = self._stories.pop(story_id)
+        self._unlink(story)
+        self.heard.difference_update(story.sessions)
+        self._changed.discard(story_id)
+        self._removed.add(story_id)
+
+    def _forget(self) -> None:
+        """What is old, and what is too much: what strangers can make up goes before what was given a token."""
+        old = self._ambient.now() - KEPT
+        for story in list(self._stories.values()):
+            if story.last_at > old:
+                break
+            self._drop(story.story_id)
+        surplus = len(self._stories) - MOST_STORIES
+        if surplus > 0:
+            ranked = sorted(
+                self._stories.values(), key=lambda one: (bool(one.sessions), bool(one.attempts), one.last_at)
+            )
+            for story in ranked[:surplus]:
+                self._drop(story.story_id)
+
+
+def _keys(story: Story) -> Iterator[tuple[str, str]]:
+    yield from (("session", one) for one in story.sessions)
+    yield from (("attempt", one) for one in story.attempts)
+    for address in story.addresses:
+        yield ("address", address)
+        yield from (("program", _program(address, one)) for one in story.user_agents)
+    if story.client_id is not None:
+        yield ("client", story.client_id)
+
+
+def _program(address: str, user_agent: str) -> str:
+    return f"{address} {user_agent}"
+
+
+def _is_another(story: Story, taken: Taken) -> bool:
+    """Whether a step that names nobody begins another attempt than the last one from its address."""
+    match taken.kind:
+        case "registration":
+            return story.client_id is not None
+        case "challenge" | "discovery":
+            return _is_connected(story)
+    return False
+
+
+def _is_another_program(story: Story, taken: Taken) -> bool:
+    """Whether a step of a program that is new to the story is another client's.
+
+    It is, when both are known by what they call themselves, or when it begins anew with what was done already: a
+    client that is several programs does not do the same with each.
+    """
+    if taken.kind in BROWSER or taken.user_agent in story.user_agents or not story.user_agents:
+        return False
+    asks, asked = _guess(taken.user_agent), {_guess(one) for one in story.user_agents} - {None}
+    if asks is not None and asked:
+        return asks not in asked
+    return any(step.what == taken.what and step.kind == taken.kind for step in story.steps)
+
+
+def _guess(user_agent: str) -> str | None:
+    profile = client_profiles.guess(None, user_agent)
+    return profile.profile_id if profile else None
+
+
+def _leads_to(taken: Taken, story: Story, first: Story, now: int) -> bool:
+    if taken.kind not in ("refresh", "mcp"):
+        return first.last_at > now - SAME_ADDRESS
+    # Beside a client that is connected, another may fail: only what the same programs did just now is taken.
+    known = {*story.user_agents, taken.user_agent}
+    return taken.status < 400 and first.last_at > now - COMING_BACK and known.issuperset(first.user_agents)
+
+
+def _is_only_claimed(taken: Taken) -> bool:
+    """Whether anybody who knows a client_id can have taken this step: many have one that everybody knows."""
+    return taken.kind in ("token", "refresh") and taken.status >= 400
+
+
+def _is_connected(story: Story) -> bool:
+    return any(step.kind == "mcp" and step.status < 400 for step in story.steps)
+
+
+def _with(known: tuple[str, ...], *more: str | None) -> tuple[str, ...]:
+    new = [one for one in more if one and one not in known]
+    return (*known, *new)[-MOST_NAMES:]
+
+
+def _next(steps: tuple[Step, ...], taken: Taken, now: int, times: int) -> tuple[Step, ...]:
+    """With this step; a client that does the same again and again makes the story no longer."""
+    if steps and _is_same(steps[-1], taken):
+        return (*steps[:-1], steps[-1].model_copy(update={"times": steps[-1].times + times}))
+    step = Step(at=now, kind=taken.kind, status=taken.status, what=taken.what, error=taken.error, times=times)
+    return _shortened((*steps, step))
+
+
+def _is_same(step: Step, taken: Taken) -> bool:
+    was = (step.kind, step.status, step.what, step.error)
+    return was == (taken.kind, taken.status, taken.what, taken.error)
+
+
+def _shortened(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    """The beginning tells how it was set up, the end how it ended."""
+    return steps if len(steps) <= MOST_STEPS else (*steps[: MOST_STEPS // 2], *steps[-MOST_STEPS // 2 + 1 :])
+
+
+def _cleaned(taken: Taken) -> Taken:
+    return taken._replace(
+        method=_clean(taken.method),
+        path=_clean(QUERY.sub("", taken.path)),
+        user_agent=_clean(taken.user_agent),
+        error=_clean(taken.error or "") or None,
+        client_id=_clean(taken.client_id or "", LONGEST_CLIENT_ID) or None,
+        client_name=_clean(taken.client_name or "") or None,
+    )
+
+
+def _clean(text: str, longest: int = LONGEST) -> str:
+    """What may be shown and kept: no key, nothing that drives a terminal, not too much."""
+    cut = KEYS.sub("[secret]", text)[:longest]
+    return cut if cut.isprintable() else "".join(c for c in cut if c.isprintable())
