@@ -149,7 +149,7 @@ class Trace:
     async def _take_down(self) -> None:
         left_out, self._left_out = self._left_out, 0
         if left_out:
-            logger.warning("steps_not_traced", extra=log.fields(count=left_out))
+            logger.warning("steps_not_traced", extra=log.bounded(count=left_out))
         for _ in range(0, len(self._waiting), AT_ONCE):
             for _ in range(min(AT_ONCE, len(self._waiting))):
                 self._join(self._waiting.popleft())
