@@ -254,11 +254,12 @@ class Catalogue:
         else:
             entry.served.speaks(entry.offer.greeting, entry.offer.modern.discovered, self._ambient)
             entry.served.repeat(entry.offer.modern.parameters)
+            event = "backend_returned" if entry.state == "failed" else "backend_probed"
             entry.state, entry.reason, entry.failures = "ok", None, 0
             entry.offered_at = self._ambient.now()
             entry.greetings = _greetings(entry.offer)
             about = log.fields(backend=entry.served.name, tools=len(entry.offer.tools))
-            logger.info("backend_probed", extra=about)
+            logger.info(event, extra=about)
             changed = frozenset() if before is None else entry.offer.differences(before)
             if entry.missed:
                 changed |= entry.offer.kinds()
@@ -274,10 +275,12 @@ class Catalogue:
     def _failed(self, entry: _Entry, reason: str) -> None:
         entry.served.is_silent()
         went = entry.state == "ok"
+        # As long as it stays like that, once is enough.
+        level = logging.DEBUG if (entry.state, entry.reason) == ("failed", reason) else logging.WARNING
         entry.state, entry.reason = "failed", reason
         entry.retry_at = self._ambient.now() + BACK_OFF[min(entry.failures, len(BACK_OFF) - 1)]
         entry.failures += 1
-        logger.warning("backend_unavailable", extra=log.fields(backend=entry.served.name, reason=reason))
+        logger.log(level, "backend_unavailable", extra=log.fields(backend=entry.served.name, reason=reason))
         if went:
             entry.missed = True
             if entry.offer is not None:

@@ -61,6 +61,7 @@ class HttpBackend:
             session = SseSession(self._upstream, listener, self._sessions.discard)
         else:
             session = LegacyHttpSession(self._upstream, listener, self._sessions.discard, self._back_off)
+        session.quiet = user is None
         self._sessions.add(session)
         await session.start()
         return session

@@ -52,6 +52,8 @@ class HttpSession:
         self._closing: asyncio.Task[None] | None = None
         self._over: BackendUnavailable | None = None
         self._retired = False
+        # Of one that asks what the server offers: the catalogue tells how that went.
+        self.quiet = False
 
     # What the revisions do differently.
 
@@ -166,7 +168,8 @@ class HttpSession:
         return BackendUnavailable("unexpected error, see the server's log")
 
     def _log(self, event: str, reason: str) -> None:
-        logger.warning(event, extra=log.bounded(backend=self._upstream.name, reason=reason))
+        level = logging.DEBUG if self.quiet else logging.WARNING
+        logger.log(level, event, extra=log.bounded(backend=self._upstream.name, reason=reason))
 
 
 async def follow(events: Events, hear: Callable[[bytes], None], room: Room, answered: Callable[[], bool]) -> None:

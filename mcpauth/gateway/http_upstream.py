@@ -75,7 +75,7 @@ class Upstream:
             ) as response:
                 yield response
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
-            logger.info("backend_request_failed", extra=log.bounded(backend=self.name, reason=type(error).__name__))
+            logger.debug("backend_not_reached", extra=log.fields(backend=self.name, reason=type(error).__name__))
             raise Disconnected(f"the server {self.name} did not answer ({_why(error)})") from None
 
     def without_own(self, headers: Mapping[str, str]) -> dict[str, str]:

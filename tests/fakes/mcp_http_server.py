@@ -7,6 +7,7 @@ import json
 from tornado import web
 from tornado.httpserver import HTTPServer
 from tornado.iostream import StreamClosedError
+from tornado.netutil import bind_sockets
 from tornado.testing import bind_unused_port
 
 
@@ -65,7 +66,7 @@ class Handler(web.RequestHandler):
 
 
 class McpHttpServer:
-    def __init__(self):
+    def __init__(self, port=None):
         self.seen, self.sessions, self._count = [], [], itertools.count(1)
         self.acts = {
             "initialize": self.initialize,
@@ -79,7 +80,7 @@ class McpHttpServer:
             "DELETE": self.end,
         }
         self._server = HTTPServer(web.Application([("/mcp", Handler, {"server": self})]), max_buffer_size=2**25)
-        listening, self.port = bind_unused_port()
+        listening, self.port = bind_unused_port() if port is None else (bind_sockets(port, "127.0.0.1")[0], port)
         self._server.add_socket(listening)
         self.url = f"http://127.0.0.1:{self.port}/mcp"
 

@@ -9,7 +9,7 @@ import pytest
 from tornado.testing import bind_unused_port
 
 from mcpauth.errors import BackendUnavailable, SessionLost
-from mcpauth.gateway import frames
+from mcpauth.gateway import catalogue, frames
 from mcpauth.gateway.configuration import RemoteServer
 from mcpauth.gateway.http import HttpBackend
 from mcpauth.gateway.served import Served
@@ -658,3 +658,27 @@ async def test_a_backend_that_was_never_used_is_closed():
     backend = HttpBackend("remote", RemoteServer(url="http://127.0.0.1:1/mcp"), {}, AT_ONCE)
     backend.kill()
     await backend.close()
+
+
+async def test_one_that_cannot_be_reached_is_one_line_and_another_when_it_is_back(begin, ambient, caplog, monkeypatch):
+    monkeypatch.setattr(catalogue, "PAUSE", 0.0)
+    listening, port = bind_unused_port()
+    listening.close()
+
+    def lines(level):
+        about = [one for one in caplog.records if "remote" in str(getattr(one, "fields", "")) and one.levelno >= level]
+        return [one.getMessage() for one in about]
+
+    with caplog.at_level("DEBUG"):
+        gateway = await begin(url=f"http://127.0.0.1:{port}/mcp")
+        for times in (2, 3):
+            ambient.time += 1000
+            await gateway.settled()
+            await until(lambda: lines(logging.DEBUG).count("backend_unavailable") == times)  # noqa: B023
+        assert lines(logging.INFO) == ["backend_unavailable"]
+        back = McpHttpServer(port)
+        ambient.time += 1000
+        await gateway.settled()
+        await until(lambda: "backend_returned" in lines(logging.INFO))
+        assert lines(logging.INFO) == ["backend_unavailable", "backend_returned"]
+        await back.close()
