@@ -4,6 +4,8 @@ import hashlib
 import secrets
 import time
 from datetime import UTC, datetime
+from email.utils import formatdate
+from functools import lru_cache
 
 
 class Ambient:
@@ -41,3 +43,13 @@ def fingerprint(secret: str) -> str:
 def iso(instant: float | None) -> str | None:
     """``instant`` for a person or a program to read, in UTC."""
     return None if instant is None else datetime.fromtimestamp(int(instant), UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def http_date() -> str:
+    """The time now, for a Date header (RFC 9110 §6.6.1)."""
+    return _http_date(int(time.time()))
+
+
+@lru_cache(1)
+def _http_date(second: int) -> str:
+    return formatdate(second, usegmt=True)

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 import aiohttp
 from tornado import web
-from tornado.httpserver import HTTPServer
 
 from . import __version__, log
 from .ambient import Ambient
@@ -511,7 +510,7 @@ def make_app(services: Services) -> LimitedApplication:
     )
 
 
-def make_server(app: LimitedApplication, *, most: int) -> HTTPServer:
+def make_server(app: LimitedApplication, *, most: int) -> LimitedServer:
     """It takes at most ``most`` connections at a time."""
     return LimitedServer(app, most=most)
 

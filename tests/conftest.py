@@ -4,6 +4,7 @@ import asyncio
 import inspect
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from socket import socket
 
 import pytest
 from tornado import web
@@ -14,6 +15,7 @@ from mcpauth.app import Services, build_services, make_app
 from mcpauth.models.records import User
 from mcpauth.settings import Settings
 from mcpauth.store.database import Database
+from mcpauth.web.server import LimitedServer
 from tests.browser import Browser
 from tests.fakes.name_server import FakeNameServer
 from tests.fakes.tailscaled import FakeTailscaled
@@ -94,6 +96,21 @@ def services(io_loop: IOLoop, environment: dict[str, str], ambient: FixedAmbient
 @pytest.fixture
 def app(services: Services) -> web.Application:
     return make_app(services)
+
+
+@pytest.fixture
+def http_server(io_loop: IOLoop, app: web.Application, _unused_port: tuple[socket, int]) -> Iterator[LimitedServer]:
+    """pytest-tornado's own is Tornado's bare one."""
+
+    async def start() -> LimitedServer:
+        server = LimitedServer(app, most=1000)
+        server.add_socket(_unused_port[0])
+        return server
+
+    server = io_loop.run_sync(start)
+    yield server
+    server.stop()
+    io_loop.run_sync(server.close_all_connections)
 
 
 @pytest.fixture

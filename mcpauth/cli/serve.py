@@ -100,7 +100,7 @@ async def _run(services: Services, data_dir: Path) -> None:
     control = ControlServer(data_dir / NAME, services.operations.run)
     await control.start()
     house = asyncio.create_task(services.keep_house())
-    bodies = asyncio.create_task(app.watch_bodies())
+    watch = asyncio.create_task(server.watch())
     trace = asyncio.create_task(services.trace.write())
     greet(services)
     tools = asyncio.create_task(tell_tools(services))
@@ -110,7 +110,7 @@ async def _run(services: Services, data_dir: Path) -> None:
     server.stop()
     services.gateway.hang_up()
     services.sse_connections.hang_up()
-    for task in (house, bodies, trace, tools, checking):
+    for task in (house, watch, trace, tools, checking):
         task.cancel()
     await services.configuration_file.close()
     await control.close()

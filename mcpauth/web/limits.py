@@ -11,9 +11,6 @@ LARGEST = 64 * 1024
 # What is read and thrown away after a refusal, so that the client gets to see it.
 LARGEST_DRAINED = 4 * 1024 * 1024
 
-# How long a body may take to come, and how often that is looked at.
-BODY_TTL, LOOKING = 120.0, 30.0
-
 # The endpoints that count for themselves; everything else beneath /mcp is as small as the rest.
 UNLIMITED = re.compile(r"/mcp(/[a-z0-9-]{1,24})?/?(\?.*)?")
 WITH_MESSAGES = re.compile(rf"{UNLIMITED.pattern}|/messages(\?.*)?")  # where HTTP+SSE is switched on
@@ -31,7 +28,6 @@ class LimitedApplication(web.Application):
         super().__init__(*args, **kwargs)
         self._unlimited: re.Pattern[str] = self.settings.get("unlimited", UNLIMITED)
         self.running: set[web.RequestHandler] = set()
-        self.receiving: dict[_Limit, float] = {}  # since when, the oldest first
         self._idle = asyncio.Event()
 
     def began(self, handler: web.RequestHandler) -> None:
@@ -49,39 +45,26 @@ class LimitedApplication(web.Application):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), patience)
 
-    async def watch_bodies(self) -> None:
-        """Until cancelled. Tornado's own time-out would cost every request a task and a timer."""
-        while True:
-            await asyncio.sleep(LOOKING)
-            self.close_stalled(BODY_TTL)
-
-    def close_stalled(self, ttl: float) -> None:
-        """Close the connections whose body has been coming for longer than ``ttl`` seconds."""
-        begun_before = asyncio.get_running_loop().time() - ttl
-        for limit, begun in list(self.receiving.items()):
-            if begun > begun_before:
-                break
-            limit.close()
-
     def start_request(self, server_conn: object, request_conn: httputil.HTTPConnection) -> httputil.HTTPMessageDelegate:
-        return _Limit(super().start_request(server_conn, request_conn), request_conn, self.receiving, self._unlimited)
+        return _Limit(super().start_request(server_conn, request_conn), server_conn, request_conn, self._unlimited)
 
 
 class _Limit(httputil.HTTPMessageDelegate):
     def __init__(
         self,
         delegate: httputil.HTTPMessageDelegate,
+        server_connection: Any,
         connection: Any,
-        receiving: dict["_Limit", float],
         unlimited: re.Pattern[str],
     ) -> None:
-        self._delegate, self._connection, self._receiving, self._unlimited = delegate, connection, receiving, unlimited
+        self._delegate, self._server_connection, self._connection = delegate, server_connection, connection
+        self._unlimited = unlimited
         self._limited, self._size, self._refused = True, 0, False
 
     def headers_received(
         self, start_line: httputil.RequestStartLine | httputil.ResponseStartLine, headers: httputil.HTTPHeaders
     ) -> Any:
-        self._receiving[self] = asyncio.get_running_loop().time()
+        self._server_connection.waits_for_body()
         path = start_line.path if isinstance(start_line, httputil.RequestStartLine) else ""
         self._limited = self._unlimited.fullmatch(path) is None
         if self._limited:
@@ -99,16 +82,11 @@ class _Limit(httputil.HTTPMessageDelegate):
         return None if self._refused else self._delegate.data_received(chunk)
 
     def finish(self) -> None:
-        self._receiving.pop(self, None)
+        self._server_connection.has_request()
         if not self._refused:
             self._delegate.finish()
 
-    def close(self) -> None:
-        self._receiving.pop(self, None)
-        self._connection.stream.close()
-
     def on_connection_close(self) -> None:
-        self._receiving.pop(self, None)
         if not self._refused:
             self._delegate.on_connection_close()
 

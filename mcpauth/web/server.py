@@ -1,36 +1,53 @@
-"""The HTTP server: so many connections, and no more."""
+"""The HTTP server: so many connections, and no more, and none that only waits."""
 
+import asyncio
 import logging
 from typing import Any
 
-from tornado.httpserver import HTTPServer
+from tornado.httpserver import HTTPServer, _HTTPRequestContext
 from tornado.iostream import IOStream
 
 from .. import log
+from .connection import ServerConnection
 
 logger = logging.getLogger(__name__)
 
 LARGEST_HEADERS = 64 * 1024
+
+# How long a request's head, and then its body, may take to come, and how often that is looked at.
+WAITING_TTL, LOOKING = 120.0, 30.0
 
 
 class LimitedServer(HTTPServer):
     """Closes what comes above ``most`` connections: without descriptors it could not even refuse."""
 
     def initialize(self, app: Any, *, most: int) -> None:  # type: ignore[override]
-        super().initialize(app, max_header_size=LARGEST_HEADERS, idle_connection_timeout=120)
-        self._most, self._open, self._full = most, 0, False
+        super().initialize(app, max_header_size=LARGEST_HEADERS)
+        # ``watch`` does it for all; Tornado's own costs every request a timer.
+        self.conn_params.header_timeout = None
+        self._most, self._full = most, False
 
     def handle_stream(self, stream: IOStream, address: Any) -> None:
-        if self._open >= self._most:
+        if len(self._connections) >= self._most:
             if not self._full:
                 self._full = True
                 logger.warning("connections_refused", extra=log.bounded())
             stream.close()
             return
         self._full = False
-        self._open += 1
-        super().handle_stream(stream, address)
+        context = _HTTPRequestContext(stream, address, self.protocol)
+        connection = ServerConnection(stream, self.conn_params, context)
+        self._connections.add(connection)
+        connection.start_serving(self)
 
-    def on_close(self, server_conn: object) -> None:
-        self._open -= 1
-        super().on_close(server_conn)
+    async def watch(self) -> None:
+        """Until cancelled."""
+        while True:
+            await asyncio.sleep(LOOKING)
+            self.close_waiting(WAITING_TTL)
+
+    def close_waiting(self, ttl: float) -> None:
+        """Close the connections that have waited for longer than ``ttl`` seconds for their client."""
+        for connection in list(self._connections):
+            if isinstance(connection, ServerConnection) and connection.waits_longer_than(ttl):
+                connection.stream.close()

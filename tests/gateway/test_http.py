@@ -5,7 +5,6 @@ import json
 
 import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
-from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
 from mcpauth.errors import InsufficientScope, InvalidToken
@@ -13,6 +12,7 @@ from mcpauth.web import event_stream, mcp
 from mcpauth.web.limits import LimitedApplication
 from mcpauth.web.mcp import JSON_WITHIN, McpHandler
 from mcpauth.web.overdue import Overdue
+from mcpauth.web.server import LimitedServer
 from mcpauth.web.site import Site
 from tests.fakes.mcp_client import INITIALIZE, principal
 
@@ -57,7 +57,7 @@ class Server:
         site = Site("http://localhost", "/auth/oauth", "0", False, 86400, ())
         services = {"gateway": gateway, "gate": self.gate, "slow": Overdue(JSON_WITHIN)}
         routes = [(r"/mcp/?", McpHandler, services), (r"/mcp/(?P<backend>[^/]+)/?", McpHandler, services)]
-        self._server = HTTPServer(LimitedApplication(routes, site=site))
+        self._server = LimitedServer(LimitedApplication(routes, site=site), most=1000)
         listening, self.port = bind_unused_port()
         self._server.add_socket(listening)
         self.session = {}

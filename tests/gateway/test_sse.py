@@ -8,7 +8,6 @@ import pytest
 from mcp import ClientSession
 from mcp.client.sse import sse_client
 from tornado.httpclient import AsyncHTTPClient
-from tornado.httpserver import HTTPServer
 from tornado.testing import bind_unused_port
 
 from mcpauth.errors import BackendUnavailable
@@ -17,6 +16,7 @@ from mcpauth.web import event_stream
 from mcpauth.web.limits import WITH_MESSAGES, LimitedApplication
 from mcpauth.web.mcp import JSON_WITHIN, McpHandler
 from mcpauth.web.overdue import Overdue
+from mcpauth.web.server import LimitedServer
 from mcpauth.web.site import Site
 from mcpauth.web.sse import MessagesHandler, SseHandler
 from tests.fakes.mcp_client import INITIALIZE, gone, principal
@@ -41,7 +41,7 @@ class SseServer(Server):
         services = {"gateway": gateway, "gate": OtherUsers(), "connections": self.connections}
         mcp = {"gateway": gateway, "gate": services["gate"], "slow": Overdue(JSON_WITHIN)}
         routes = [("/sse", SseHandler, services), ("/messages", MessagesHandler, services), ("/mcp", McpHandler, mcp)]
-        self._server = HTTPServer(LimitedApplication(routes, site=site, unlimited=WITH_MESSAGES))
+        self._server = LimitedServer(LimitedApplication(routes, site=site, unlimited=WITH_MESSAGES), most=1000)
         listening, self.port = bind_unused_port()
         self._server.add_socket(listening)
         self.session = {}

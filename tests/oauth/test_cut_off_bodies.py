@@ -76,16 +76,52 @@ async def test_a_preflight_with_a_body_is_answered(http_port):
     writer.close()
 
 
-async def test_a_body_that_does_not_come_does_not_hold_its_connection(app, http_port):
+async def served(port, reader, writer):
+    writer.write(b"GET / HTTP/1.1\r\nHost: host.example.ts.net\r\nConnection: close\r\n\r\n")
+    return b" 200 " in await reader.readline()
+
+
+async def test_a_body_that_does_not_come_does_not_hold_its_connection(app, http_server, http_port):
     stalled, writer = await begin(http_port, "POST")
-    other, other_writer = await asyncio.open_connection("127.0.0.1", http_port)
     await taken(app)
-    app.close_stalled(3600)
-    other_writer.write(b"GET / HTTP/1.1\r\nHost: host.example.ts.net\r\n\r\n")
-    assert b" 200 " in await other.readline()
-    assert len(app.receiving) == 1
-    app.close_stalled(0)
+    http_server.close_waiting(3600)
+    other, other_writer = await asyncio.open_connection("127.0.0.1", http_port)
+    assert await served(http_port, other, other_writer)
+    assert app.running
+    http_server.close_waiting(0)
     await stalled.read()  # to its end
-    assert not app.receiving
+    assert not app.running
     writer.close()
     other_writer.close()
+
+
+@pytest.mark.parametrize("sent", [b"", b"POST /mcp HTTP/1.1\r\nHost: host.exam"])
+async def test_a_head_that_does_not_come_does_not_hold_its_connection(http_server, http_port, sent):
+    waiting, writer = await asyncio.open_connection("127.0.0.1", http_port)
+    writer.write(sent)
+    other, other_writer = await asyncio.open_connection("127.0.0.1", http_port)
+    assert await served(http_port, other, other_writer)
+    http_server.close_waiting(3600)
+    http_server.close_waiting(0)
+    assert await waiting.read() == b""
+    writer.close()
+    other_writer.close()
+
+
+async def test_who_waits_for_an_answer_is_not_closed(app, http_server, http_port, client, browser, owner):
+    """However long it takes: it is not the client that is waited for."""
+    await client.connect(browser, "ada", PASSWORD)
+    begun = await client.initialize("/mcp")
+    session = {
+        "Authorization": f"Bearer {client.tokens['access_token']}",
+        "Mcp_Session_Id": begun.headers["Mcp-Session-Id"],
+    }
+    reader, writer = await asyncio.open_connection("127.0.0.1", http_port)
+    head = ["GET /mcp HTTP/1.1", "Host: host.example.ts.net", "Accept: text/event-stream"]
+    head += [f"{name.replace('_', '-')}: {value}" for name, value in session.items()]
+    writer.write("\r\n".join([*head, "", ""]).encode())
+    assert b" 200 " in await reader.readline()
+    http_server.close_waiting(0)
+    await client.fetch("/mcp", "DELETE", **session)
+    assert (await reader.readuntil(b"\r\n0\r\n\r\n")).endswith(b"0\r\n\r\n")
+    writer.close()

@@ -1,0 +1,67 @@
+"""HTTP/1.1 connections of Tornado's, for clients that send nearly the same header with every request."""
+
+import asyncio
+from functools import lru_cache
+
+from tornado.http1connection import HTTP1Connection, HTTP1ServerConnection
+from tornado.httputil import HTTPHeaders, HTTPServerConnectionDelegate
+from tornado.iostream import StreamClosedError, UnsatisfiableReadError
+
+# Of the lines that were read, and how long one may be that is kept.
+KEPT, LONGEST = 4096, 1024
+
+
+class Connection(HTTP1Connection):
+    """Takes a line apart once, however often it comes: that was a sixth of what a request costs in Tornado."""
+
+    def _parse_headers(self, data: bytes) -> tuple[str, HTTPHeaders]:
+        start_line, _, lines = data.decode("latin1").lstrip("\r\n").partition("\n")
+        headers = HTTPHeaders()
+        for line in lines.split("\n"):
+            for name, value in _kept(line) if len(line) <= LONGEST else _read(line):
+                if name in headers:
+                    headers.add(name, value)
+                else:
+                    headers[name] = value
+        return start_line.rstrip("\r"), headers
+
+
+def _read(line: str) -> list[tuple[str, str]]:
+    """One field, or none; by Tornado's own rules. Raises HTTPInputError."""
+    return list(HTTPHeaders.parse(line + "\n").get_all())
+
+
+_kept = lru_cache(KEPT)(_read)
+
+
+class ServerConnection(HTTP1ServerConnection):
+    """Knows for how long it has waited for a client: a timer for each request would cost more than it is worth."""
+
+    _waiting_since: float | None = None
+
+    def waits_longer_than(self, ttl: float) -> bool:
+        """Whether the rest of a request's head, or of its body, has been ``ttl`` seconds in coming."""
+        return self._waiting_since is not None and self._waiting_since <= self._time() - ttl
+
+    def waits_for_body(self) -> None:
+        self._waiting_since = self._time()
+
+    def has_request(self) -> None:
+        self._waiting_since = None
+
+    def _time(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    async def _server_request_loop(self, delegate: HTTPServerConnectionDelegate) -> None:
+        try:
+            while True:
+                self._waiting_since = self._time()
+                connection = Connection(self.stream, False, self.params, self.context)
+                try:
+                    if not await connection.read_response(delegate.start_request(self, connection)):
+                        return
+                except (StreamClosedError, UnsatisfiableReadError, asyncio.CancelledError):
+                    return
+                await asyncio.sleep(0)
+        finally:
+            delegate.on_close(self)
