@@ -40,6 +40,7 @@ class Child:
         self._open = {STDIN, STDOUT, STDERR}
         self._partial = bytearray()
         self._lines: list[bytearray] = []
+        self._turn = False  # something was written in this turn of the loop
         self._reason: str | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._breath: asyncio.TimerHandle | None = None
@@ -88,14 +89,18 @@ class Child:
             self._reaper.watch(self._process.group)
 
     def write(self, line: bytearray) -> None:
-        """Lines of one turn of the loop are written at once: each write wakes the child."""
-        if not self._lines:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._lines.append(line)
+        """Lines of one turn of the loop are written at once, but the first of them: each write wakes the child."""
+        if self._turn:
+            self._lines.append(line)
+            return
+        self._turn = True
+        asyncio.get_running_loop().call_soon(self._flush)
+        if not self._pipes.stdin.is_closing():
+            self._pipes.stdin.write(line)
 
     def _flush(self) -> None:
-        lines, self._lines = self._lines, []
-        if not self._pipes.stdin.is_closing():
+        lines, self._lines, self._turn = self._lines, [], False
+        if lines and not self._pipes.stdin.is_closing():
             self._pipes.stdin.writelines(lines)
 
     @property

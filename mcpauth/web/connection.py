@@ -62,6 +62,5 @@ class ServerConnection(HTTP1ServerConnection):
                         return
                 except (StreamClosedError, UnsatisfiableReadError, asyncio.CancelledError):
                     return
-                await asyncio.sleep(0)
         finally:
             delegate.on_close(self)

@@ -7,6 +7,9 @@ from typing import Any
 
 from tornado import httputil, web
 
+from .guarded import GuardedHandler
+from .streamed import is_short, streamed
+
 LARGEST = 64 * 1024
 # What is read and thrown away after a refusal, so that the client gets to see it.
 LARGEST_DRAINED = 4 * 1024 * 1024
@@ -44,6 +47,18 @@ class LimitedApplication(web.Application):
         if self.running:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), patience)
+
+    def get_handler_delegate(
+        self,
+        request: httputil.HTTPServerRequest,
+        target_class: type[web.RequestHandler],
+        target_kwargs: dict[str, Any] | None = None,
+        path_args: list[bytes] | None = None,
+        path_kwargs: dict[str, bytes] | None = None,
+    ) -> Any:
+        if issubclass(target_class, GuardedHandler) and not is_short(request.headers):
+            target_class = streamed(target_class)  # type: ignore[arg-type]
+        return super().get_handler_delegate(request, target_class, target_kwargs, path_args, path_kwargs)
 
     def start_request(self, server_conn: object, request_conn: httputil.HTTPConnection) -> httputil.HTTPMessageDelegate:
         return _Limit(super().start_request(server_conn, request_conn), server_conn, request_conn, self._unlimited)

@@ -35,6 +35,8 @@ class LimitedServer(HTTPServer):
             stream.close()
             return
         self._full = False
+        stream.set_nodelay(True)
+        stream.set_nodelay = lambda value: None  # type: ignore[method-assign]
         context = _HTTPRequestContext(stream, address, self.protocol)
         connection = ServerConnection(stream, self.conn_params, context)
         self._connections.add(connection)
