@@ -48,7 +48,8 @@ def look_alike(given: Frame, names: frozenset[str]) -> bool:
 
     Some servers do, and might act by another member than the one that was judged.
     """
-    return any(key.casefold() in names for key in given.keys() - names)
+    others = given.keys() - names
+    return bool(others) and any(key.casefold() in names for key in others)
 
 
 def encode(frame: Frame) -> bytes:

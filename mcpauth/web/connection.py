@@ -1,11 +1,14 @@
 """HTTP/1.1 connections of Tornado's, for clients that send nearly the same header with every request."""
 
 import asyncio
+import logging
 from functools import lru_cache
 
-from tornado.http1connection import HTTP1Connection, HTTP1ServerConnection
+from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters, HTTP1ServerConnection
 from tornado.httputil import HTTPHeaders, HTTPServerConnectionDelegate
-from tornado.iostream import StreamClosedError, UnsatisfiableReadError
+from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
+
+logger = logging.getLogger(__name__)
 
 # Of the lines that were read, and how long one may be that is kept.
 KEPT, LONGEST = 4096, 1024
@@ -37,30 +40,34 @@ _kept = lru_cache(KEPT)(_read)
 class ServerConnection(HTTP1ServerConnection):
     """Knows for how long it has waited for a client: a timer for each request would cost more than it is worth."""
 
-    _waiting_since: float | None = None
+    def __init__(self, stream: IOStream, params: HTTP1ConnectionParameters, context: object) -> None:
+        super().__init__(stream, params, context)
+        self._now = asyncio.get_running_loop().time
+        self._waiting_since: float | None = None
 
     def waits_longer_than(self, ttl: float) -> bool:
         """Whether the rest of a request's head, or of its body, has been ``ttl`` seconds in coming."""
-        return self._waiting_since is not None and self._waiting_since <= self._time() - ttl
+        return self._waiting_since is not None and self._waiting_since <= self._now() - ttl
 
     def waits_for_body(self) -> None:
-        self._waiting_since = self._time()
+        self._waiting_since = self._now()
 
     def has_request(self) -> None:
         self._waiting_since = None
 
-    def _time(self) -> float:
-        return asyncio.get_running_loop().time()
-
     async def _server_request_loop(self, delegate: HTTPServerConnectionDelegate) -> None:
         try:
             while True:
-                self._waiting_since = self._time()
+                self._waiting_since = self._now()
                 connection = Connection(self.stream, False, self.params, self.context)
                 try:
                     if not await connection.read_response(delegate.start_request(self, connection)):
                         return
                 except (StreamClosedError, UnsatisfiableReadError, asyncio.CancelledError):
+                    return
+                except Exception:
+                    logger.exception("connection_failed")
+                    connection.close()
                     return
         finally:
             delegate.on_close(self)

@@ -1,5 +1,6 @@
 """/mcp and /mcp/{backend}: the streamable HTTP transport."""
 
+from functools import lru_cache
 from typing import Any
 
 from ..errors import GatewayError, InvalidMessage
@@ -18,6 +19,7 @@ from .overdue import Overdue
 
 # An answer that takes longer is sent as a stream, which can be kept alive.
 JSON_WITHIN = 5.0
+LONGEST_ACCEPT = 1000
 
 
 class McpHandler(EventStreamHandler):
@@ -135,8 +137,7 @@ class McpHandler(EventStreamHandler):
         return self.request.headers.get("Mcp-Session-Id")
 
     def _accepts(self, *types: str) -> bool:
-        accept = self.request.headers.get("Accept", "").lower()
-        given = [part.split(";")[0].strip() for part in accept.split(",")]
+        given = _media_types(self.request.headers.get("Accept", "")[:LONGEST_ACCEPT])
         return any(name in given for name in types)
 
     # A POST's answer.
@@ -191,6 +192,11 @@ class McpHandler(EventStreamHandler):
     def _stop_timer(self) -> None:
         self._slow.drop(self._keep_alive)
         super()._stop_timer()
+
+
+@lru_cache(100)
+def _media_types(accept: str) -> frozenset[str]:
+    return frozenset(part.split(";")[0].strip() for part in accept.lower().split(","))
 
 
 def _status(answer: Answer | Messages) -> int:

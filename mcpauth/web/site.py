@@ -15,6 +15,7 @@ LOOPBACK_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 # Of what was found out of addresses; the zone behind an IPv6 address may be as long as a header.
 KEPT, LONGEST = 1000, 64
+LONGEST_HOST = 300  # a name and its port (RFC 1035 §2.3.4)
 
 # Where every device of a tailnet has one address: its neighbours are other people's.
 TAILNET = ipaddress.IPv6Network("fd7a:115c:a1e0::/48")
@@ -86,7 +87,8 @@ class Site(NamedTuple):
         return forwarded is None or not self.believes(request) or self._is_ours(forwarded)
 
     def _is_ours(self, host: str) -> bool:
-        return _name(host) in (self.host, *LOOPBACK_NAMES)
+        name = _name(host) if len(host) <= LONGEST_HOST else ""
+        return name in LOOPBACK_NAMES or name == self.host
 
     def address_of(self, request: HTTPServerRequest) -> str:
         """Where the request came from: the last address that no trusted proxy vouches for."""
@@ -121,6 +123,7 @@ def _party(address: str) -> str:
     return str(parsed)
 
 
+@lru_cache(KEPT)
 def _name(host: str) -> str:
     try:
         return urlsplit(f"//{host.strip()}").hostname or ""
