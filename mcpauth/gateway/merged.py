@@ -90,7 +90,7 @@ class Merged:
 
         def answered(answer: Frame) -> Frame:
             if "error" not in answer:
-                self._together.found(uri, replies.served)
+                self._together.found(principal, uri, replies.served)
             elif len(candidates) > 1:
                 return frames.failure(frame["id"], ResourceNotFound("no server here has that resource"))
             return answer

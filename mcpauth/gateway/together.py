@@ -99,7 +99,7 @@ class Together:
     async def resource(self, principal: Principal, uri: str, *, only: bool = False) -> list[Served]:
         """Who to ask for it, in turn: one where a list or a template says whose it is, else all that have resources.
 
-        With ``only``, of these the one that had it before. Raises what says that there is none.
+        With ``only``, of these the one that this user had it from. Raises what says that there is none.
         """
         await self._known_uris()
         owner = self._uris.of(uri)
@@ -108,20 +108,20 @@ class Together:
         else:
             halves = self._halves(self._catalogue.known())
             candidates = [backend for backend, listing in halves.items() if listing.declares("resources")]
-            had = self._uris.found(uri)
-            if had in candidates:
-                candidates = [had] if only else [had, *(one for one in candidates if one != had)]
+            had = self._uris.found(principal.subject, uri)
+            if only and had in candidates:
+                candidates = [had]
         return self._allowed(principal, candidates)
 
-    def found(self, uri: str, served: Served) -> None:
+    def found(self, principal: Principal, uri: str, served: Served) -> None:
         """This one had it."""
         if self._uris.of(uri) is None:
-            self._uris.find(uri, served.name)
+            self._uris.find(principal.subject, uri, served.name)
 
-    def owner(self, uri: str) -> str | None:
-        """Whose it is, by the lists or because that one had it before."""
+    def owner(self, principal: Principal, uri: str) -> str | None:
+        """Whose it is, by the lists or because this user had it from that one."""
         self._uris.update(self._catalogue.known())
-        return self._uris.of(uri) or self._uris.found(uri)
+        return self._uris.of(uri) or self._uris.found(principal.subject, uri)
 
     def listings(self, principal: Principal) -> list[tuple[Served, Listing]]:
         """What is known of the backends of which the principal may use something."""

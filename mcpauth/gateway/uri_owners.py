@@ -6,7 +6,8 @@ from . import uri_template
 from .listing import RESOURCES, TEMPLATES, Kind
 from .probe import Offer
 
-FOUND = 1000
+# Of one user.
+FOUND = 100
 
 Owners = dict[str, str]
 Offers = Mapping[str, Offer | None]
@@ -15,7 +16,8 @@ Offers = Mapping[str, Offer | None]
 class UriOwners:
     """A URI, and a template, belongs to the first in the owner's order that lists it, then for as long as it does.
 
-    That holds while a backend has failed, too. ``found`` are URIs that nobody lists, and who had them.
+    That holds while a backend has failed, too. ``found`` are URIs that nobody lists, and who had them when this user
+    asked: what one of them has found decides nothing for another.
     """
 
     def __init__(self) -> None:
@@ -23,7 +25,7 @@ class UriOwners:
         self._updates = 0
         self._since: dict[tuple[str, str], int] = {}  # of each template and owner; 0 is from the beginning
         self._owners: dict[Kind, Owners] = {RESOURCES: {}, TEMPLATES: {}}
-        self._found: dict[str, str] = {}
+        self._found: dict[str, dict[str, str]] = {}  # by user
 
     def update(self, offers: Offers) -> None:
         """``offers`` are what each backend said last, in the owner's order; None of one that was never heard of."""
@@ -52,16 +54,17 @@ class UriOwners:
         ]
         return min(fitting)[2] if fitting else None
 
-    def found(self, uri: str) -> str | None:
-        return self._found.get(uri)
+    def found(self, user: str, uri: str) -> str | None:
+        return self._found.get(user, {}).get(uri)
 
-    def find(self, uri: str, backend: str) -> None:
+    def find(self, user: str, uri: str, backend: str) -> None:
         """Nobody lists it, and this one had it."""
         if len(uri) <= uri_template.LONGEST:
-            self._found.pop(uri, None)
-            self._found[uri] = backend
-            if len(self._found) > FOUND:
-                del self._found[next(iter(self._found))]
+            theirs = self._found.setdefault(user, {})
+            theirs.pop(uri, None)
+            theirs[uri] = backend
+            if len(theirs) > FOUND:
+                del theirs[next(iter(theirs))]
 
 
 def _owners(kind: Kind, offers: Offers, before: Owners, heard: set[str]) -> Owners:

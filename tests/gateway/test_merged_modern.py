@@ -174,6 +174,26 @@ async def test_a_question_and_its_answer_find_their_way(merge, modern):
     assert await error(client, "resources/read", again) == -32602
 
 
+async def test_one_users_reading_does_not_lead_anothers_to_a_server_that_claims_everything(merge, modern):
+    ann = await merge(modern("honest", resources=[]), modern("claims", resources=[], knows=["x:1"]))
+    bob = ModernClient(ann.gateway, None, principal(subject="bob", grant_id="g2"))
+
+    async def told(client):
+        return (await client.request("resources/read", {"uri": "x:1"}))["result"]["contents"][0]["text"]
+
+    assert await told(ann) == "x:1 of claims"
+    # What a server follows is followed there for whoever has read it there.
+    wanted = {"notifications": {"resourceSubscriptions": ["x:1"]}}
+    for client, known in ((ann, ["x:1"]), (bob, [])):
+        stream = (await client.send("subscriptions/listen", wanted)).replies
+        acknowledged = json.loads(await anext(stream))
+        assert acknowledged["params"]["notifications"]["resourceSubscriptions"] == known
+        stream.leave()
+    change(ann.gateway._backends["honest"], resources=[], knows=["x:1"])
+    assert await told(bob) == "x:1 of honest"
+    assert await told(ann) == "x:1 of honest"
+
+
 async def test_scopes_and_ticks_are_those_of_the_older_era(merge, modern):
     backends = [
         modern("one", tools=["look", "do"], prompts=["p"], resources=["x:1"]),

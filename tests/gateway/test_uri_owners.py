@@ -73,6 +73,13 @@ def test_of_two_templates_that_were_there_from_the_beginning_the_first_in_order_
 def test_what_was_found_is_not_kept_without_end():
     made = UriOwners()
     for number in range(3000):
-        made.find(f"x:{number}", "a")
-    assert made.found("x:0") is None
-    assert made.found("x:2999") == "a"
+        made.find("ann", f"x:{number}", "a")
+    assert made.found("ann", "x:0") is None
+    assert made.found("ann", "x:2999") == "a"
+
+
+def test_what_one_user_has_found_is_nothing_for_another():
+    made = UriOwners()
+    made.find("ann", "x:1", "a")
+    assert made.found("ann", "x:1") == "a"
+    assert made.found("bob", "x:1") is None

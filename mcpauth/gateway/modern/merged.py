@@ -108,7 +108,7 @@ class ModernMerged:
 
         def answered(answer: Frame) -> Frame:
             if "error" not in answer:
-                self._together.found(uri, replies.served)
+                self._together.found(principal, uri, replies.served)
             elif len(candidates) > 1:
                 return frames.failure(frame["id"], InvalidParameters("no server here has that resource"))
             return answer
@@ -154,7 +154,7 @@ class ModernMerged:
     def _targets(self, principal: Principal, wanted: Wanted, uris: Sequence[str]) -> Mapping[str, Target]:
         """Each backend that could tell what is wanted."""
         targets: dict[str, Target] = {}
-        owners = {uri: self._together.owner(uri) for uri in uris}
+        owners = {uri: self._together.owner(principal, uri) for uri in uris}
         for served, listing in self._together.listings(principal):
             theirs: Wanted = {
                 key: True
