@@ -7,7 +7,7 @@ import pytest
 
 from mcpauth.errors import InsufficientScope
 from mcpauth.gateway import eras, probe
-from tests.fakes.mcp_client import Client, ModernClient, principal
+from tests.fakes.mcp_client import Client, ModernClient, modern_headers, principal
 
 META = "io.modelcontextprotocol/"
 
@@ -158,6 +158,13 @@ async def test_the_name_is_compared_as_it_was_meant(modern, name, header, fits):
         ({"count": 7}, {"Mcp-Param-Count": "7.5"}, False),
         ({"count": 7}, {"Mcp-Param-Count": "7e0"}, False),
         ({"count": 7}, {"Mcp-Param-Count": "9" * 5000}, False),
+        ({"count": 10**999 + 1}, {"Mcp-Param-Count": str(10**999 + 1)}, True),
+        ({"count": 10**999 + 1}, {"Mcp-Param-Count": f"{10**999 + 1}.0"}, True),
+        ({"count": 10**999 + 1}, {"Mcp-Param-Count": str(10**999 + 2)}, False),
+        ({"count": 10**999 + 1}, {}, False),
+        ({"count": 10**1000}, {"Mcp-Param-Count": str(10**1000)}, False),
+        ({"count": 7}, {"Mcp-Param-Count": "0" * 1000 + "7"}, False),
+        ({"count": 12345678901234567890123.0}, {"Mcp-Param-Count": "1.2345678901234568e+22"}, False),
         ({"other": 1}, {"Mcp-Param-Other": "2"}, True),
     ],
 )
@@ -168,6 +175,24 @@ async def test_arguments_that_a_schema_wants_in_headers_are_compared(modern, arg
     assert answer.code == (None if fits else -32020)
     if fits:
         await client.frames(answer)
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "1e400"])
+@pytest.mark.parametrize("headers", [{}, {"Mcp-Param-Region": "eu"}, {"Mcp-Param-Count": "9" * 5000}])
+async def test_what_cannot_be_read_hides_no_argument_from_its_header(modern, number, headers):
+    client = await modern("located:header")
+    message = client.message("tools/call", {"name": "located", "arguments": {"region": "eu", "count": 0}})
+    body = json.dumps(message).replace('"count": 0', f'"count": {number}').encode()
+    given = {**modern_headers(message), **headers}
+    answer = await client.gateway.forward(
+        client.who,
+        body,
+        backend="fake",
+        session_id=None,
+        protocol_version="2026-07-28",
+        headers=given.items(),
+    )
+    assert answer.code == -32020
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,9 @@ PREFIX = "Mcp-Param-"
 TYPES = {"string", "integer", "boolean"}
 
 TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110 §5.6.2
-DECIMAL = re.compile(r"(?P<whole>-?[0-9]+)(\.0+)?")
+# Integers are compared as numbers. One of more digits is the same as none: nobody could tell, and it would take long.
+DIGITS = 1000
+DECIMAL = re.compile(rf"(?P<whole>-?[0-9]{{1,{DIGITS}}})(\.0{{1,{DIGITS}}})?")
 
 Path = tuple[str, ...]
 
@@ -62,8 +64,13 @@ def declared(definition: msgspec.Raw) -> tuple[Parameter, ...]:
 
 
 def check(parameters: tuple[Parameter, ...], headers: Headers, params: Frame) -> None:
-    """Argument and header are both there and say the same, or neither is. Raises HeaderMismatch."""
+    """Argument and header are both there and say the same, or neither is. Raises HeaderMismatch.
+
+    Also of arguments that cannot be read: a server might read them after all, and see what no header says.
+    """
     arguments = _arguments(parameters, params)
+    if arguments is None:
+        raise HeaderMismatch("the arguments cannot be compared with headers: a number is too long, or all too nested")
     for parameter in parameters:
         given = headers.decoded(parameter.header)
         value = _at(arguments, parameter.path)
@@ -85,11 +92,11 @@ def repeating(tools: ByTool, frame: Frame) -> dict[str, str]:
 
 
 def _arguments(parameters: tuple[Parameter, ...], params: Frame) -> Any:
-    """Decoded, when they are needed at all."""
+    """Decoded, when they are needed at all; None of what cannot be."""
     try:
         return frames.value(params["arguments"]) if parameters and "arguments" in params else {}
     except (msgspec.DecodeError, RecursionError):
-        return {}
+        return None
 
 
 def _parts(schema: Any) -> Iterator[tuple[Path | None, dict[str, Any]]]:
@@ -125,7 +132,7 @@ def _text(parameter: Parameter, value: bool | str | float | None) -> str | None:
         return "true" if value else "false"
     try:
         return str(int(value) if parameter.is_integer and value == int(value) else value)
-    except (ValueError, OverflowError):  # Infinite, or longer than Python converts.
+    except (ValueError, OverflowError):  # Longer than Python converts.
         return None
 
 
@@ -134,10 +141,7 @@ def _same(parameter: Parameter, value: Any, given: str) -> bool:
         return given == ("true" if value else "false")
     if isinstance(value, str):
         return given == value
-    try:
+    if parameter.is_integer and value == int(value):
         number = DECIMAL.fullmatch(given)
-        if parameter.is_integer and number is not None and value == int(value):
-            return int(number["whole"]) == int(value)
-        return given == str(value)
-    except (ValueError, OverflowError):  # Infinite, or longer than Python converts.
-        return False
+        return number is not None and int(number["whole"]) == int(value)
+    return given == str(value)
