@@ -46,7 +46,7 @@ def build(
     ambient: Ambient,
     environ: Mapping[str, str] = os.environ,
 ) -> Built:
-    reaper = Reaper()
+    reaper = Reaper(ambient.identifier())
     backends = Backends(data_dir, ambient, environ, reaper)
     names = PublishedNames(PublishedNameStore(database), ambient)
     gateway = Gateway(backends.of(given), names, McpSessionStore(database), ambient, reaper)

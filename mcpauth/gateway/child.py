@@ -9,7 +9,7 @@ from ..errors import BackendUnavailable
 from .frames import LIMIT
 from .pipes import STDERR, STDIN, STDOUT, Pipes
 from .process import Process
-from .reaper import Reaper
+from .reaper import MARK, Reaper
 from .stderr import StderrLog
 
 # A frame of LIMIT with the ids that were exchanged in it, and some room.
@@ -74,6 +74,9 @@ class Child:
         return child
 
     async def _start(self, command: list[str], env: Mapping[str, str], cwd: Path) -> None:
+        if self._reaper is not None:
+            self._marker = self._reaper.expect()
+            env = {**env, MARK: self._marker}
         try:
             await self._pipes.open()
             stdin, stdout, stderr = self._pipes.theirs
@@ -83,10 +86,11 @@ class Child:
         except BaseException:
             self._reason = "it did not start"
             self._pipes.abort()
+            self._leave()
             raise
         self._pipes.given()
         if self._reaper is not None:
-            self._reaper.watch(self._process.group)
+            self._reaper.watch(self._marker, self._process.group)
 
     def write(self, line: bytearray) -> None:
         """Lines of one turn of the loop are written at once, but the first of them: each write wakes the child."""
@@ -205,11 +209,14 @@ class Child:
         self._listen()
         if self._timer is not None:
             self._timer.cancel()
-        if self._reaper is not None:
-            self._reaper.forget(self._process.group)
+        self._leave()
         # A child of its own that made itself a session could keep the pipes open.
         self._timer = asyncio.get_running_loop().call_later(self._grace, self._pipes.abort)
         self._finish()
+
+    def _leave(self) -> None:
+        if self._reaper is not None:
+            self._reaper.forget(self._marker)
 
     def _finish(self) -> None:
         """When the process has ended and all it wrote was read."""

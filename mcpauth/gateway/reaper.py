@@ -1,7 +1,8 @@
-"""Ends the children of a gateway that was killed: a tiny process at the other end of a pipe.
+"""Ends what children leave behind, and all of them when the gateway was killed: a process at the other end of a pipe.
 
-A child whose standard input closes should end by itself; what `npx` and `uvx` start often does not. The gateway
-names each process group as it begins and ends; when the pipe closes, those that are left are killed.
+A child whose standard input closes should end by itself; what `npx` and `uvx` start often does not, and browsers make
+themselves sessions of their own. The gateway names each child before it starts, its process group as soon as there is
+one, and that it has ended; every process with that name in its environment is the child's.
 """
 
 import asyncio
@@ -14,30 +15,42 @@ from pathlib import Path
 logger = logging.getLogger(__name__)
 
 PROGRAM = Path(__file__).with_name("reaper_process.py")
+# In the environment of a child and of all that it starts.
+MARK = "MCPAUTH_CHILD"
 
 
 class Reaper:
-    """The gateway's end. One for all its backends; it is started with the first child."""
+    """The gateway's end. One for all its backends; it is started with the first child.
 
-    def __init__(self) -> None:
+    ``name`` is no other gateway's.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name, self._last = name, 0
         self._process: subprocess.Popen[bytes] | None = None
-        self._groups: set[int] = set()
+        self._groups: dict[str, int] = {}  # 0 of one that is about to start
 
     @property
     def watching(self) -> int:
         return len(self._groups)
 
-    def watch(self, group: int) -> None:
-        if os.name != "posix":
-            return
-        self._groups.add(group)
-        if not self._tell(b"+%d\n" % group):
+    def expect(self) -> str:
+        """The marker of a child that is about to start."""
+        self._last += 1
+        marker = f"{self._name}.{self._last}"
+        self.watch(marker, 0)
+        return marker
+
+    def watch(self, marker: str, group: int) -> None:
+        """It has started, in this group."""
+        self._groups[marker] = group
+        if os.name == "posix" and not self._tell(_line(marker, group)):
             self._start()
 
-    def forget(self, group: int) -> None:
-        """The group is empty: its number may soon be another's."""
-        self._groups.discard(group)
-        self._tell(b"-%d\n" % group)
+    def forget(self, marker: str) -> None:
+        """It has ended: the number of its group may soon be another's. What it has left ends, too."""
+        if self._groups.pop(marker, None) is not None:
+            self._tell(f"-{marker}\n".encode())
 
     async def close(self) -> None:
         """Every child is gone."""
@@ -59,7 +72,7 @@ class Reaper:
             )
         except OSError:
             logger.exception("reaper_failed")
-        self._tell(b"".join(b"+%d\n" % group for group in self._groups))
+        self._tell(b"".join(_line(*one) for one in self._groups.items()))
 
     def _tell(self, lines: bytes) -> bool:
         """Whether it has been told."""
@@ -74,3 +87,7 @@ class Reaper:
             self._process = None
             return False
         return True
+
+
+def _line(marker: str, group: int) -> bytes:
+    return f"+{marker} {group}\n".encode()

@@ -26,14 +26,14 @@ def parent(pid: int) -> int:
 async def test_no_child_and_no_grandchild_outlives_a_killed_server(
     tmp_path: Path, add_owner: Callable[[], Awaitable[Done]], before: tuple[str, ...], stubborn: list[str]
 ) -> None:
-    with_child(tmp_path, "pid", "grandchild", *stubborn, before=before)
+    with_child(tmp_path, "pid", "grandchild", "escape", *stubborn, before=before)
     async with LiveServer(tmp_path) as server:
         await add_owner()
         client = await connect(server)
         begun = await client.initialize()
         headers = {"Mcp-Session-Id": begun.headers["Mcp-Session-Id"]}
         pids = []
-        for name in ("pid", "grandchild"):
+        for name in ("pid", "grandchild", "escape"):
             params = {"name": name, "arguments": {}}
             reply = await client.mcp({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}, **headers)
             pids.append(int(reply.json["result"]["content"][0]["text"]))

@@ -113,6 +113,12 @@ def call(to, params):
         case "grandchild":
             child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
             answer(to, str(child.pid))
+        case "escape":
+            # It leaves the group, has nothing of ours open, and minds no signal that can be ignored.
+            program = "import signal, time; [signal.signal(n, signal.SIG_IGN) for n in (1, 2, 15)]; time.sleep(600)"
+            nothing = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.DEVNULL)
+            child = subprocess.Popen([sys.executable, "-S", "-c", program], start_new_session=True, **nothing)
+            answer(to, str(child.pid))
         case "complain":
             for number in range(given["lines"]):
                 sys.stderr.write(f"line {number} " + "y" * given.get("size", 0) + "\n")

@@ -6,8 +6,14 @@ import signal
 import sys
 from pathlib import Path
 
-from mcpauth.gateway.reaper import Reaper
-from tests.fakes.mcp_client import Client, ModernClient, gone, principal
+import pytest
+
+from mcpauth.gateway.configuration import StdioServer
+from mcpauth.gateway.reaper import MARK, Reaper
+from mcpauth.gateway.served import Served
+from mcpauth.gateway.stdio import StdioBackend
+from tests.fakes.mcp_client import Client, ModernClient, gone, is_running, principal
+from tests.gateway.conftest import CHILD
 
 SESSIONS, AT_ONCE = 200, 10
 
@@ -88,17 +94,57 @@ time.sleep(600)
 
 
 async def test_a_reaper_that_somebody_ended_is_replaced_and_knows_of_all_children(tmp_path):
-    reaper = Reaper()
+    reaper = Reaper("test")
     sleeping = [await sleeper(), await sleeper()]
-    reaper.watch(sleeping[0].pid)
+    reaper.watch(reaper.expect(), sleeping[0].pid)
     os.kill(reaper._process.pid, signal.SIGKILL)
     await gone(reaper._process.pid)
-    reaper.watch(sleeping[1].pid)
+    reaper.watch(reaper.expect(), sleeping[1].pid)
     # We are gone, as far as it can tell.
     await reaper.close()
     for one in sleeping:
         assert await one.wait() == -signal.SIGTERM
 
 
-def sleeper():
-    return asyncio.create_subprocess_exec(sys.executable, "-c", "import time; time.sleep(600)", start_new_session=True)
+async def test_a_child_is_known_before_it_starts():
+    """We may be gone before anybody can say in which group it is."""
+    reaper = Reaper("test")
+    marker = reaper.expect()
+    ours, another = await sleeper(marker), await sleeper(f"{marker}0")
+    await reaper.close()
+    assert await ours.wait() == -signal.SIGTERM
+    assert another.returncode is None
+    another.kill()
+    await another.wait()
+
+
+@pytest.mark.parametrize("how", ["end_session", "crash", "close"])
+async def test_what_left_the_group_of_its_child_ends_with_it(serve, tmp_path, ambient, how):
+    reaper = Reaper("test")
+    server = StdioServer(command=sys.executable, args=(str(CHILD), "escape"), cwd=tmp_path)
+    gateway = await serve(Served(StdioBackend("fake", server, ambient, os.environ, 0.5, reaper)))
+    client = Client(gateway, "fake")
+    await client.initialize()
+    escaped = int(await client.text("escape"))
+    other = Client(gateway, "fake", principal(subject="bob", grant_id="g2"))
+    await other.initialize()
+    others = int(await other.text("escape"))
+    if how == "end_session":
+        gateway.end_session(client.who, backend="fake", session_id=client.session_id)
+    elif how == "crash":
+        assert "error" in await client.call("escape", do="crash")
+    else:
+        await gateway.close()
+        await gone(others)
+    await gone(escaped)
+    assert is_running(others) == (how != "close")
+    await gateway.close()
+    await gone(others)
+    await reaper.close()
+
+
+def sleeper(marker=""):
+    program = "import time; time.sleep(600)"
+    return asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, start_new_session=True, env={**os.environ, MARK: marker}
+    )
