@@ -204,7 +204,7 @@ class ClientOperations:
             for one in waiting[:MOST_BANNERS]
         ]
         if len(waiting) > MOST_BANNERS:
-            lines.append(f"{len(waiting) - MOST_BANNERS} more programs wait: python server.py client list")
+            lines.append(f"{len(waiting) - MOST_BANNERS} more apps wait: python server.py client list")
         return lines
 
     # Sessions
@@ -325,7 +325,7 @@ def told(waiting: Answer) -> str:
     """What a client that waits says of itself comes last: a stranger wrote it."""
     hosts = f", and its answers go to {waiting['hosts']}" if waiting["hosts"] else ""
     return (
-        f"{waiting['asked_by'] or 'Somebody'} wants to connect a program that you have not let in yet. "
+        f"{waiting['asked_by'] or 'Somebody'} wants to connect an app that you have not let in yet. "
         f"It calls itself \u201c{waiting['name']}\u201d{hosts}."
     )
 

@@ -147,7 +147,7 @@ class AwaitingOwner(PageError):
     """The client waits for the owner's yes; the same page works when that has come."""
 
     def __init__(self) -> None:
-        hint = "The owner of this server has to let this program in first. Ask them, and load this page again."
+        hint = "The owner of this server has to let this app in first. Ask them, and load this page again."
         super().__init__(403, "Waiting for the owner", hint, "access_denied")
 
 

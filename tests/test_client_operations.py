@@ -68,7 +68,7 @@ async def test_a_paused_client_gets_no_new_access(connected, run, browser):
     assert (await browser.decide(page)).status == 403
     page = await browser.get(connected.authorization_url())
     assert page.status == 403
-    assert "This program is paused" in page.text
+    assert "This app is paused" in page.text
     assert (await run("client list"))[0]["state"] == "paused"
     await run("client resume", client_id=connected.client_id)
     await connected.connect(browser, "ada", PASSWORD)

@@ -44,7 +44,7 @@ def parser() -> argparse.ArgumentParser:
     _add(commands, "systemd", "print a systemd unit for this installation, with today's PATH")
     _try(_add(commands, "try", "connect to the server as a well-known client would, step by step"))
     _users(_group(commands, "user", "who may sign in"))
-    _clients(_group(commands, "client", "the programs that connect"))
+    _clients(_group(commands, "client", "the apps that connect"))
     _sessions(_group(commands, "session", "who is signed in and connected now"))
     _trace(commands)
     return root

@@ -111,7 +111,7 @@ def shown_name(client: Client, uri: str) -> str:
         return profile.name
     if posed_as(client, uri) is not None:
         here = redirect_uri.is_loopback(uri)
-        return "A program on this computer" if here else f"A program at {redirect_uri.host(uri)}"
+        return "An app on this computer" if here else f"An app at {redirect_uri.host(uri)}"
     return display_name(client)
 
 
@@ -123,12 +123,12 @@ def _redirect(uri: str, parameters: Mapping[str, str], state: str | None, issuer
 
 
 def _stale() -> PageError:
-    hint = "Go back to the program that sent you here and connect it again."
+    hint = "Go back to the app that sent you here and connect it again."
     return PageError(400, "This request has expired", hint)
 
 
 def _answered() -> PageError:
-    return PageError(409, "You have answered this already", "If the program did not connect, start again there.")
+    return PageError(409, "You have answered this already", "If the app did not connect, start again there.")
 
 
 class Authorization:
@@ -164,8 +164,8 @@ class Authorization:
         if client is None:
             raise PageError(
                 400,
-                "This program is not known here",
-                "Remove the connection in the program that sent you here, and add it again: it then registers anew.",
+                "This app is not known here",
+                "Remove the connection in the app that sent you here, and add it again: it then registers anew.",
                 "invalid_client",
             )
         uri = self._redirect_uri(client, params.redirect_uri)
@@ -191,12 +191,12 @@ class Authorization:
             return await self._clients.find(client_id, party)
         except DocumentError as error:
             code = "invalid_client" if error.status < 429 else "temporarily_unavailable"
-            useless = "The document about this program cannot be used"
+            useless = "The document about this app cannot be used"
             raise PageError(
                 error.status,
                 f"{useless}: {error.reason}",
                 "The client_id is the address of that document. Try again in a minute; "
-                "if it stays so, it is for the maker of the program to mend.",
+                "if it stays so, it is for the maker of the app to mend.",
                 code,
                 for_owner=f"{useless}: {error.for_owner}",
             ) from None
@@ -213,7 +213,7 @@ class Authorization:
             raise PageError(
                 400,
                 "This link leads somewhere else",
-                "The address that would get the answer is not one that this program registered. "
+                "The address that would get the answer is not one that this app registered. "
                 "If you started this yourself, remove the connection there and add it again.",
             )
         return given

@@ -256,8 +256,8 @@ ENDINGS = (
         lambda c: c.refused("consent", "Waiting for the owner"),
         Verdict(
             "waiting",
-            "waiting for the owner's approval of the program",
-            "MCP_OAUTH_REGISTRATION is approve, and no owner has let this program in yet.",
+            "waiting for the owner's approval of the app",
+            "MCP_OAUTH_REGISTRATION is approve, and no owner has let this app in yet.",
             "See: status, client approve CLIENT_ID. The page where it waits then goes on by itself.",
         ),
     ),
@@ -296,7 +296,7 @@ ENDINGS = (
         ),
     ),
     Ending(
-        lambda c: c.refused("authorize", "document about this program"),
+        lambda c: c.refused("authorize", "document about this app"),
         _stopped(
             "the client's document could not be used",
             "Its client_id is the address of a document about it, and the last step says what is wrong with that.",

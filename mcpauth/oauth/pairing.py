@@ -36,20 +36,20 @@ class Pairing:
         """Before anybody signs in. Raises PageError for a client that gets no further."""
         if client.paused_at is not None:
             raise PageError(
-                403, "This program is paused", "The owner of this server has to resume it first.", "access_denied"
+                403, "This app is paused", "The owner of this server has to resume it first.", "access_denied"
             )
         approval = await self._approvals.find(client.client_id)
         decision = approval.decision if approval else None
         if decision == "refused":
             raise PageError(
-                403, "This program may not connect", "The owner of this server has refused it.", "access_denied"
+                403, "This app may not connect", "The owner of this server has refused it.", "access_denied"
             )
         trusted = client.preregistered or decision == "approved" or _is_known(client.client_id, uri)
         if self._mode == "known" and not trusted:
             logger.info("client_not_known", extra=log.bounded(client_id=client.client_id))
             raise PageError(
                 403,
-                "This server takes known programs only",
+                "This server takes known apps only",
                 "This one is not among them. If you are the owner, and want to let it in: "
                 f"python server.py client approve {shlex.quote(client.client_id)}",
                 "access_denied",
@@ -78,7 +78,7 @@ class Pairing:
                 MOST_OF_ONE,
             )
             if approval is None:
-                raise PageError(403, "Too many programs are waiting", "The owner has to decide on some of them first.")
+                raise PageError(403, "Too many apps are waiting", "The owner has to decide on some of them first.")
             logger.info("client_waits", extra=log.bounded(client_id=client.client_id, user_id=user.user_id))
         raise AwaitingOwner()
 

@@ -196,5 +196,5 @@ def _lost() -> PageError:
         400,
         "This sign-in cannot be finished",
         "It took too long, was finished already, or was started in another browser. "
-        "Start again from the program that you want to connect.",
+        "Start again from the app that you want to connect.",
     )

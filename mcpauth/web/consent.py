@@ -137,7 +137,7 @@ class ConsentHandler(SignInSteps):
             later=asked.resource == f"{self.site.origin}/mcp",
             later_ticked=ticks.later(question.before),
             sign_out_note=question.signs_out
-            and f"You have as many programs connected as this server allows. {question.signs_out}, "
+            and f"You have as many apps connected as this server allows. {question.signs_out}, "
             "which was used least recently, will be signed out; it can come back by itself.",
             resource=asked.resource,
             expires_note=None,

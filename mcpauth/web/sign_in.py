@@ -57,7 +57,7 @@ class SignInSteps(PageHandler):
             heading="Waiting for approval",
             text=[
                 f"You signed in as {user.name}. The owner of this server has to let you in first.",
-                "Ask them to approve you, then connect again from the program that sent you here.",
+                "Ask them to approve you, then connect again from the app that sent you here.",
             ],
         )
 
@@ -201,5 +201,5 @@ class SignOutHandler(PageHandler):
             "message.html",
             title="Signed out",
             heading="You are signed out",
-            text=["The programs that you connected stay connected."],
+            text=["The apps that you connected stay connected."],
         )

@@ -305,7 +305,7 @@ def test_a_client_that_waits_is_named_with_what_to_do() -> None:
         "notices": [],
     }
     assert list(show.status(answer, True))[-3:] == [
-        "! 2026-01-01  bob wants to connect a program that you have not let in yet. "
+        "! 2026-01-01  bob wants to connect an app that you have not let in yet. "
         "It calls itself \u201cApp\u201d, and its answers go to a.example.",
         "  To let it in: client approve 'https://a.example/$(id)'",
         "  To keep it out: client refuse 'https://a.example/$(id)'",

@@ -185,7 +185,7 @@ async def test_an_unknown_client_is_a_page(client, browser, at):
         page = await browser.request(url)
         assert page.status == 400
         assert page.headers["Content-Type"].startswith("text/html")
-        assert "This program is not known here" in page.text
+        assert "This app is not known here" in page.text
         assert "invalid_client" in page.text
         assert "Location" not in page.headers
         assert (await browser.request(url, Accept="*/*")).json["error"] == "invalid_client"

@@ -160,7 +160,7 @@ async def test_who_is_certain_is_shown_by_name_and_logo_whatever_it_says(client,
 
 async def test_who_only_calls_itself_so_is_not_shown_as_that(client, browser, owner):
     page = await browser.get("/")
-    for redirect_uri, shown in ((STRANGER, "A program at app.stranger.example"), (None, "A program on this computer")):
+    for redirect_uri, shown in ((STRANGER, "An app at app.stranger.example"), (None, "An app on this computer")):
         uris = [redirect_uri or "http://127.0.0.1:33418/callback"]
         assert (await client.register(client_name="ChatGPT", redirect_uris=uris)).status == 201
         browser.cookies.clear()

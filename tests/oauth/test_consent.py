@@ -43,7 +43,7 @@ async def test_the_page_says_who_asks_and_where_the_code_goes(client, browser, o
 
 async def test_a_program_on_this_computer_is_warned_of(asked):
     assert "127.0.0.1" in asked.text
-    assert "Any program there can call itself that" in asked.text
+    assert "Any app there can call itself that" in asked.text
 
 
 async def test_a_name_cannot_disguise_itself(client, browser, owner):

@@ -1,10 +1,12 @@
 """What anybody may know of the server, and what a bearer may know of themself."""
 
 import re
+from pathlib import Path
 
 import jwt
 import pytest
 
+from mcpauth import app as composition
 from mcpauth.models.records import Identity
 from tests.conftest import ORIGIN, PASSWORD
 
@@ -150,3 +152,9 @@ async def test_a_token_that_is_over_says_nothing(client, browser, octocat, ask, 
     await client.connect(browser, "octo", PASSWORD)
     await services.users.remove("user-o", ambient.time)
     assert await refused()
+
+
+def test_people_read_of_apps_and_of_nothing_else_for_the_same():
+    for path in Path(composition.__file__).with_name("templates").glob("*.html"):
+        words = re.findall(r"\bprograms?\b", path.read_text().replace("clients/program.svg", ""), re.IGNORECASE)
+        assert words == [], path.name

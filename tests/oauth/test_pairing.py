@@ -57,7 +57,7 @@ async def test_known_takes_known_clients_and_says_so_to_others(client, browser, 
     assert (await client.consent_page(browser, "ada", PASSWORD, redirect_uri=CLAUDE)).status == 200
     page = await browser.get(client.authorization_url(redirect_uri=STRANGER))
     assert page.status == 403
-    assert "This server takes known programs only" in page.text
+    assert "This server takes known apps only" in page.text
     assert f"client approve {client.client_id}" in page.text
     answer = await client.fetch(client.authorization_url(redirect_uri=STRANGER))
     assert (answer.status, answer.error) == (403, "access_denied")
@@ -105,7 +105,7 @@ async def test_a_client_waits_until_the_owner_says_yes_and_loses_nothing(
         (client.client_id, "New App", "app.stranger.example", "bob")
     ]
     story = (await services.operations.trace_list())[-1]
-    assert (story["state"], story["verdict"]) == ("waiting", "waiting for the owner's approval of the program")
+    assert (story["state"], story["verdict"]) == ("waiting", "waiting for the owner's approval of the app")
     home = await browser.sign_in(await browser.get("/auth/oauth/signin"), "ada", PASSWORD)
     assert f"client approve {client.client_id}" in home.text
     assert f"client approve {client.client_id}" not in (await elsewhere.get("/")).text
@@ -157,10 +157,10 @@ async def test_refusing_a_connected_client_ends_what_it_has(client, browser, own
 async def test_the_owner_is_asked_in_the_consent_page_and_says_yes_for_all(client, browser, elsewhere, member):
     await client.register(redirect_uris=[STRANGER])
     page = await client.consent_page(browser, "ada", PASSWORD)
-    assert "You have not let this program in before" in page.text
+    assert "You have not let this app in before" in page.text
     answer(await browser.decide(page))
     page = await client.consent_page(browser, "ada", PASSWORD)
-    assert "You have not let this program in before" not in page.text
+    assert "You have not let this app in before" not in page.text
     assert (await client.consent_page(elsewhere, "bob", PASSWORD)).status == 200
 
 
@@ -186,7 +186,7 @@ async def test_those_that_wait_are_bounded_and_go_away(client, elsewhere, member
     await client.register()
     page = await client.consent_page(elsewhere, "bob", PASSWORD)
     assert page.status == 403
-    assert "Too many programs are waiting" in page.text
+    assert "Too many apps are waiting" in page.text
     assert rows()["client_approvals"] == pairing.MOST_WAITING
     ambient.time += 31 * 86400
     await services.sweep.run(ambient.now())
@@ -199,7 +199,7 @@ async def test_one_person_cannot_take_all_the_places(client, elsewhere, member, 
         await waits(client, elsewhere)
     await client.register()
     page = await client.consent_page(elsewhere, "bob", PASSWORD)
-    assert "Too many programs are waiting" in page.text
+    assert "Too many apps are waiting" in page.text
     assert rows()["client_approvals"] == pairing.MOST_OF_ONE
 
 

@@ -26,7 +26,7 @@ def look(settings: Settings, directory: Path) -> list[Finding]:
 def _public_url(settings: Settings) -> Finding:
     origin, port = settings.origin, urlsplit(settings.origin).port
     if settings.loopback:
-        return Finding.fine("public URL", f"{origin}: for programs on this computer only")
+        return Finding.fine("public URL", f"{origin}: for apps on this computer only")
     if port is not None:
         return Finding.warning(
             "public URL",

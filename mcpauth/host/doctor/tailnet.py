@@ -153,7 +153,7 @@ def _funnel(status: Status, config: ServeConfig, address: str, settings: Setting
         return Finding.fine("Funnel", "on: everybody on the internet reaches it")
     return Finding.warning(
         "Funnel",
-        f"off: programs on your own devices can connect; those that run elsewhere cannot ({place.hosted()})",
+        f"off: apps on your own devices can connect; those that run elsewhere cannot ({place.hosted()})",
         f"{place.command(settings)}   (if you want those)" + ("" if allowed else f"; before that, {enable}"),
     )
 
