@@ -439,14 +439,14 @@ def make_app(services: Services) -> LimitedApplication:
         ("/mcp/?", McpHandler, mcp),
         ("/mcp/(?P<backend>[a-z0-9-]{1,24})/?", McpHandler, mcp),
         *((("/sse", SseHandler, older), ("/messages", MessagesHandler, older)) if settings.legacy_sse else ()),
-        # Who we are.
-        (f"{well_known}/oauth-authorization-server", ServerMetadataHandler, {**documents, "issuer": root}),
-        (f"{well_known}/oauth-authorization-server/mcp", ServerMetadataHandler, {**documents, "issuer": seed}),
-        (f"/mcp{well_known}/oauth-authorization-server", ServerMetadataHandler, {**documents, "issuer": seed}),
-        (f"{well_known}/oauth-protected-resource", ResourceMetadataHandler, documents),
-        (f"{well_known}/oauth-protected-resource/mcp", ResourceMetadataHandler, documents),
-        (f"{well_known}/oauth-protected-resource/mcp/([a-z0-9-]+)", ResourceMetadataHandler, documents),
-        (f"(?:/mcp)?{well_known}/openid-configuration(?:/mcp)?", NoDocumentHandler, None),
+        # Who we are. Whoever was given an address with a slash at its end asks with one.
+        (f"{well_known}/oauth-authorization-server/?", ServerMetadataHandler, {**documents, "issuer": root}),
+        (f"{well_known}/oauth-authorization-server/mcp/?", ServerMetadataHandler, {**documents, "issuer": seed}),
+        (f"/mcp{well_known}/oauth-authorization-server/?", ServerMetadataHandler, {**documents, "issuer": seed}),
+        (f"{well_known}/oauth-protected-resource/?", ResourceMetadataHandler, documents),
+        (f"{well_known}/oauth-protected-resource/mcp/?", ResourceMetadataHandler, documents),
+        (f"{well_known}/oauth-protected-resource/mcp/([a-z0-9-]+)/?", ResourceMetadataHandler, documents),
+        (f"(?:/mcp)?{well_known}/openid-configuration(?:/mcp)?/?", NoDocumentHandler, None),
         (f"/jwks|{well_known}/jwks\\.json", JWKSHandler, {"jwks": s.signing_key.jwks()}),
         # The registration of the seed is beneath a well-known name, and once more without the path.
         (registered, RegistrationHandler, {**registration, "issuer": seed}),

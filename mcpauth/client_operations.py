@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 Answer = dict[str, Any]
 
 SHORTEST_LIFE, LONGEST_LIFE = 60, 90 * 86400
+LATEST_END = 10 * 365 * 86400
 LONGEST_LABEL = 80
 UNITS = {"m": 60, "h": 3600, "d": 86400}
 MOST_BANNERS = 3
@@ -273,7 +274,12 @@ class ClientOperations:
         return {"session_id": session_id, "ends_at": iso(ends_at)}
 
     def _end_of(self, after: str) -> int | None:
-        return None if after == "never" else self._ambient.now() + seconds(after)
+        if after == "never":
+            return None
+        given = seconds(after)
+        if given > LATEST_END:
+            raise WrongUsage("a connection ends within ten years, or never")
+        return self._ambient.now() + given
 
     async def _grant(self, session_id: str) -> Grant:
         """The grant of a client's session, or of that id. Raises OperationError."""

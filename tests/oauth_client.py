@@ -56,6 +56,12 @@ class Reply:
         error: str = self.json["error"]
         return error
 
+    @property
+    def refusal(self) -> str:
+        """What a JSON-RPC error says."""
+        message: str = self.json["error"]["message"]
+        return message
+
 
 class OAuthClient:
     """Every method takes what a test wants to be different; what is None is left out."""

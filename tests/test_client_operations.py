@@ -4,7 +4,6 @@ import pytest
 
 from mcpauth.client_operations import seconds
 from mcpauth.errors import OperationError
-from mcpauth.oauth.client_profiles import LONG_ACCESS_TOKEN_TTL
 from mcpauth.oauth.refresh_token import GRACE
 from tests.conftest import ORIGIN, PASSWORD
 from tests.oauth_client import OAuthClient
@@ -113,6 +112,13 @@ async def test_a_connection_ends_when_it_was_told_to(connected, run, ambient, se
     assert [row["of"] for row in await run("session list")] == ["a browser"]
 
 
+async def test_an_end_that_is_too_far_away_is_refused(connected, run):
+    with pytest.raises(OperationError, match="within ten years, or never"):
+        await run("client expire", client_id=connected.client_id, after="9999999d")
+    await run("client expire", client_id=connected.client_id, after="3650d")
+    assert (await run("session list"))[-1]["ends_at"].startswith("2037-")
+
+
 async def test_an_end_can_be_taken_back(connected, run, ambient):
     await run("client expire", client_id=connected.client_id, after="1h")
     assert (await run("session list"))[-1]["ends_at"] is not None
@@ -158,7 +164,7 @@ async def test_who_is_known_not_to_refresh_gets_them_by_itself_and_nobody_by_nam
     assert registered is not None
     assert services.access_tokens.lifetime(registered) == 3600
     published = registered.model_copy(update={"client_id": known["client_id"]})
-    assert services.access_tokens.lifetime(published) == LONG_ACCESS_TOKEN_TTL
+    assert services.access_tokens.lifetime(published) == 7 * DAY
 
 
 async def test_names_that_the_owner_gives(connected, run, browser):
@@ -185,6 +191,7 @@ async def test_names_that_the_owner_gives(connected, run, browser):
         ("client lifetime", {"client_id": "nobody", "lifetime": "1000d"}, "90 days at most"),
         ("client lifetime", {"client_id": "nobody", "lifetime": "5"}, "one minute at least"),
         ("client expire", {"client_id": "nobody", "after": "1h"}, "there is no client nobody"),
+        ("session expire", {"session_id": "none", "after": "3651d"}, "within ten years"),
         ("session pause", {"session_id": "none"}, "there is no live session none"),
         ("session expire", {"session_id": "none", "after": "soon"}, "soon is no time"),
         ("session rename", {"session_id": "none", "name": "x" * 81}, "there is no live session"),

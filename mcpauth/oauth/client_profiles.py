@@ -4,6 +4,7 @@ A client is identified by what nobody else can use: an address that publishes it
 Its name, its software id and its user agent are only what it says.
 """
 
+import re
 import tomllib
 from collections.abc import Iterable
 from functools import cache
@@ -15,6 +16,9 @@ from pydantic import BaseModel, ConfigDict
 from .look_alike import resembles
 
 TABLE = Path(__file__).with_suffix(".toml")
+
+# What "*" stands for in the table: one name in a path, and never a way out of its place.
+NAME = "[A-Za-z0-9_-]+"
 
 # For clients that do not refresh: a person has to sign in again when it is over.
 LONG_ACCESS_TOKEN_TTL = 7 * 86400
@@ -65,8 +69,12 @@ def _fits(text: str, patterns: Iterable[str]) -> bool:
 
 def _length(text: str, patterns: Iterable[str]) -> int:
     """How much of ``text`` the best of ``patterns`` fixes; 0 when none fits."""
-    fitting = [one for one in patterns if text == one or (one.endswith("*") and text.startswith(one[:-1]))]
-    return max(map(len, fitting), default=0)
+    return max((len(one) for one in patterns if _expression(one).fullmatch(text)), default=0)
+
+
+@cache
+def _expression(pattern: str) -> re.Pattern[str]:
+    return re.compile(NAME.join(map(re.escape, pattern.split("*"))))
 
 
 @cache
@@ -132,4 +140,4 @@ def guess(software_id: str | None, user_agent: str) -> ClientProfile | None:
     for one in every():
         if software_id in one.software_ids:
             return one
-    return _best((_length(user_agent, [f"{begin}*" for begin in one.user_agents]), one) for one in every())
+    return _best((max(map(len, filter(user_agent.startswith, one.user_agents)), default=0), one) for one in every())

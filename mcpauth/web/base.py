@@ -195,8 +195,11 @@ class BaseHandler(web.RequestHandler):
 
     def write_failure(self, status: int, title: str, hint: str, error: str) -> None:
         """The error as JSON. ``title`` and ``hint`` are a page's words, and make the description."""
-        description = hint if title == "This did not work" else f"{title}. {hint}"
-        self.write_json({"error": error, "error_description": description})
+        self.write_json({"error": error, "error_description": in_words(title, hint)})
+
+
+def in_words(title: str, hint: str) -> str:
+    return hint if title == "This did not work" else f"{title}. {hint}"
 
 
 def _is_unicode(text: str) -> bool:

@@ -19,7 +19,7 @@ from ..errors import (
 from ..gateway import frames
 from ..gateway.gateway import Gateway
 from ..oauth.trace import Trace
-from .base import JSONHandler
+from .base import JSONHandler, in_words
 from .gate import Gate
 
 TOO_LONG = f"a message may have {frames.LIMIT // 1024**2} MiB at most"
@@ -155,11 +155,42 @@ class GuardedHandler(JSONHandler):
 
     def refuse(self, status: int, message: str) -> None:
         self.tell(error=message)
-        self.write_message(status, _error(message))
+        if status == 405 and self._is_for_a_person:
+            self._explain(status, message)
+        else:
+            self.write_message(status, _error(message))
 
     def refuse_with(self, error: GatewayError) -> None:
         self.tell(error=error.message)
         self.write_message(STATUS.get(type(error), 400), frames.encode(frames.failure(None, error)))
+
+    def write_failure(self, status: int, title: str, hint: str, error: str) -> None:
+        if not self._is_for_a_person:
+            # Who reads it speaks JSON-RPC; what OAuth has to say of it is in the header.
+            self.write_message(status, _error(f"{error}: {in_words(title, hint)}"))
+        elif status == 401:
+            self._explain(status, f"{error}: {hint}")
+        else:
+            self.error_page(status, title, hint, error)
+
+    @property
+    def _is_for_a_person(self) -> bool:
+        """Somebody opened the address in a browser. Clients take JSON or a stream, whatever else they take."""
+        if self.request.method not in ("GET", "HEAD") or not self.accepts_html():
+            return False
+        accept = self.request.headers.get("Accept", "")
+        return "json" not in accept and "event-stream" not in accept
+
+    def _explain(self, status: int, error: str) -> None:
+        """The same refusal, on a page that says what this address is."""
+        self.set_status(status)
+        self.page(
+            "address.html",
+            title="An address for apps",
+            status=status,
+            error=error,
+            address=f"{self.site.origin}{self.request.path}",
+        )
 
     def turn_away(self, refusal: Exception) -> None:
         self.log_exception(type(refusal), refusal, None)

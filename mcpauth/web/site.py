@@ -118,9 +118,11 @@ def _party(address: str) -> str:
         parsed = ipaddress.ip_address(address)
     except ValueError:
         return "unknown"
-    if parsed.version == 6 and parsed.ipv4_mapped is None and parsed not in TAILNET:
-        return str(ipaddress.ip_network((parsed, 64), strict=False))
-    return str(parsed)
+    if parsed.version == 4 or parsed in TAILNET:
+        return str(parsed)
+    if parsed.ipv4_mapped is not None:
+        return str(parsed.ipv4_mapped)
+    return str(ipaddress.ip_network((parsed, 64), strict=False))
 
 
 @lru_cache(KEPT)

@@ -229,7 +229,7 @@ async def test_a_refused_request_leaves_the_connection_for_the_next(server):
         head = await reader.readuntil(b"\r\n\r\n")
         assert head.startswith(b"HTTP/1.1 401 ")
         length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
-        assert json.loads(await reader.readexactly(length))["error"] == "invalid_token"
+        assert json.loads(await reader.readexactly(length))["error"]["code"] == -32600
         writer.write(b"x" * 200_000)
         await writer.drain()
     writer.close()
@@ -243,7 +243,7 @@ async def test_what_is_out_of_scope_is_a_403(server):
     server.session = {"Mcp-Session-Id": reply.headers["Mcp-Session-Id"], "Authorization": "Bearer reads"}
     reply = await server.post("/mcp/fake", call("echo"))
     assert reply.code == 403
-    assert json.loads(reply.body)["error"] == "insufficient_scope"
+    assert json.loads(reply.body)["error"]["message"].startswith("insufficient_scope: ")
 
 
 @pytest.mark.parametrize(

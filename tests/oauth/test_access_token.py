@@ -31,7 +31,7 @@ async def refusal(client, token, path="/mcp"):
     client.tokens = {"access_token": token}
     reply = await client.initialize(path)
     assert reply.status == 401, (token, reply.body)
-    assert reply.error == "invalid_token"
+    assert reply.refusal.startswith("invalid_token: ")
     assert reply.headers["WWW-Authenticate"].startswith("Bearer resource_metadata=")
     assert ', error="invalid_token"' in reply.headers["WWW-Authenticate"]
     me = await client.fetch("/auth/oauth/me", Authorization=f"Bearer {token}")
@@ -54,7 +54,10 @@ async def test_whoever_brings_no_token_is_told_where_to_get_one(client):
                 )
                 assert reply.headers["Content-Type"] == "application/json"
                 if method != "HEAD":
-                    assert reply.error == "invalid_token"
+                    # A body that speaks the language of the endpoint.
+                    message = "invalid_token: an access token is needed"
+                    error = {"code": -32600, "message": message}
+                    assert reply.json == {"jsonrpc": "2.0", "id": None, "error": error}
 
 
 BROWSER = "text/html,application/xhtml+xml,application/xml;q=0.9,image/webp,*/*;q=0.8"
@@ -91,9 +94,9 @@ async def test_a_browser_that_is_let_in_gets_that_page_too(connected):
 @pytest.mark.parametrize("accept", [f"application/json, {BROWSER}", f"text/event-stream, {BROWSER}", "text/*", "*/*"])
 async def test_a_client_that_takes_pages_too_gets_json(client, accept):
     reply = await client.fetch("/mcp", Accept=accept)
-    assert (reply.status, reply.error) == (401, "invalid_token")
-    assert (await client.fetch("/mcp", "POST", "{}", Accept=BROWSER)).error == "invalid_token"
-    assert (await client.fetch("/mcp", "DELETE", Accept=BROWSER)).error == "invalid_token"
+    assert (reply.status, reply.refusal) == (401, "invalid_token: an access token is needed")
+    assert (await client.fetch("/mcp", "POST", "{}", Accept=BROWSER)).refusal == reply.refusal
+    assert (await client.fetch("/mcp", "DELETE", Accept=BROWSER)).refusal == reply.refusal
 
 
 async def test_a_browser_that_used_another_name_is_told_so_at_the_endpoint_too(client):
@@ -146,7 +149,7 @@ async def test_a_token_works_at_its_own_resource_alone(client, browser, owner, r
         reply = await client.initialize(path)
         assert (path, reply.status) == (path, 200 if path in good else 401)
         if path not in good:
-            assert reply.error == "invalid_token"
+            assert reply.refusal == "invalid_token: the access token is for another resource"
             assert 'error="invalid_token"' in reply.headers["WWW-Authenticate"]
     assert (await client.fetch("/auth/oauth/me", Authorization=f"Bearer {client.tokens['access_token']}")).status == 200
 
@@ -264,7 +267,7 @@ async def test_without_an_mcp_scope_the_answer_is_403_with_all_that_is_needed(co
     token = services.signing_key.sign({**claims_of(connected), "scope": "user:email"})
     connected.tokens = {"access_token": token}
     reply = await connected.initialize()
-    assert (reply.status, reply.error) == (403, "insufficient_scope")
+    assert (reply.status, reply.refusal) == (403, "insufficient_scope: the access token has no mcp scope")
     challenge = reply.headers["WWW-Authenticate"]
     assert challenge.startswith(f'{CHALLENGE}, error="insufficient_scope"')
     assert challenge.count("Bearer") == 1

@@ -41,6 +41,17 @@ def name_of(client_id: str, redirect_uri: str) -> str | None:
         ("https://claude.ai/api/mcp/auth_callback2", None),
         ("https://claude.ai.stranger.example/api/mcp/auth_callback", None),
         ("https://chatgpt.com/share/1", None),
+        ("https://chat.openai.com/oauth/callback", "ChatGPT"),
+        # A name in the path stands for itself, and not for a way to elsewhere.
+        ("https://chat.openai.com/any/thing?u=https://stranger.example", None),
+        ("https://chatgpt.com/connector/oauth/", None),
+        ("https://chatgpt.com/connector/oauth/a/b", None),
+        ("https://chatgpt.com/connector/oauth/..%2f..%2fx", None),
+        ("https://chatgpt.com/connector/oauth/..", None),
+        ("https://chatgpt.com/connector/oauth/a?u=b", None),
+        ("https://oauth-redirect.googleusercontent.com/r/user_bound_custom-mcp-1/../../x", None),
+        # One address of a vendor's for whatever anybody makes there.
+        ("https://global.consent.azure-apim.net/redirect/home", None),
         ("https://grok.com/connectors-oauth-exchange-code", None),
         ("https://oauth-redirect.googleusercontent.com/r/somebodys-project", None),
         ("http://localhost:3118/callback", None),
@@ -60,6 +71,10 @@ def test_a_redirect_uri_of_its_own_identifies_a_client(redirect_uri, name):
         ("https://claude.ai/oauth/claude-code-client-metadata", "Claude Code"),
         ("https://nousresearch.github.io/hermes-agent/docs/oauth/client-metadata.json", "Hermes Agent"),
         ("https://nousresearch.github.io/something-else/client.json", None),
+        ("https://chatgpt.com/oauth/codex/client.json", "Codex"),
+        ("https://chatgpt.com/oauth/a/b/client.json", None),
+        ("https://chatgpt.com/oauth/a/client.json?x", None),
+        ("https://chatgpt.com/oauth/%2e%2e/client.json", None),
         ("https://stranger.example/oauth/client.json", None),
     ],
 )
@@ -133,15 +148,15 @@ PLAYED = {
     for path in sorted((Path(__file__).parents[1] / "clients").glob("*.toml"))
     for run in tomllib.loads(path.read_text())["runs"]
 }
-OWN_ADDRESS = "https://chat.example.com/"
+ANYBODYS = ("https://chat.example.com/", "https://global.consent.azure-apim.net/")
 
 
 @pytest.mark.parametrize(("name", "redirect_uri"), PLAYED, ids=" ".join)
 def test_every_client_that_is_played_is_known(name, redirect_uri):
-    """Unless it runs at an address of somebody's own, which nothing tells from a stranger's."""
+    """Unless it has an address of somebody's own, or one for everybody: nothing tells it from a stranger's."""
     loopback = redirect_uri.startswith("http:")
     known = client_profiles.fits("", redirect_uri.replace("{callback_id}", "abcdefghijkl"), loopback=loopback)
-    assert known != redirect_uri.startswith(OWN_ADDRESS)
+    assert known != redirect_uri.startswith(ANYBODYS)
 
 
 def logo_of(page: Page) -> str:

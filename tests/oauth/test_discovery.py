@@ -20,6 +20,7 @@ NO_DOCUMENTS = [
     "/.well-known/openid-configuration",
     "/.well-known/openid-configuration/mcp",
     "/mcp/.well-known/openid-configuration",
+    "/.well-known/openid-configuration/mcp/",
 ]
 
 
@@ -56,6 +57,12 @@ async def test_each_issuer_describes_itself_and_nothing_that_is_not_there(client
 async def test_the_order_of_the_authentication_methods_is_on_the_wire(client):
     body = (await client.fetch(ROOT.metadata)).body
     assert b'"token_endpoint_auth_methods_supported":["none","client_secret_post","client_secret_basic",' in body
+
+
+@pytest.mark.parametrize("path", DOCUMENTS)
+async def test_a_slash_at_the_end_makes_no_difference(client, path):
+    """Whoever was told an address with a slash asks so; what is named is the one address all the same."""
+    assert (await client.fetch(f"{path}/")).json == (await client.fetch(path)).json
 
 
 @pytest.mark.parametrize("path", RESOURCE_DOCUMENTS)

@@ -70,7 +70,7 @@ async def test_servers_that_were_not_ticked_are_errors_and_no_challenge(connecte
     for other in {"/mcp", "/mcp/files", "/mcp/notes"} - {path}:
         reply = await client.initialize(other)
         # The token is for another address: that is a token that is not valid there, and no missing right.
-        assert (reply.status, reply.error) == (401, "invalid_token")
+        assert (reply.status, reply.refusal) == (401, "invalid_token: the access token is for another resource")
 
 
 async def test_a_grant_without_the_server_is_told_so_and_not_challenged(client, browser, owner):

@@ -15,6 +15,17 @@ async def register_many(client, count):
     return [(await client.register()).status for _ in range(count)]
 
 
+async def test_an_ipv4_address_is_itself_however_it_is_written(client):
+    for number in range(20):
+        client.address = ("198.51.100.77", "::ffff:198.51.100.77", "::FFFF:C633:644D")[number % 3]
+        assert (await client.register()).status == 201
+    for address in ("198.51.100.77", "::ffff:198.51.100.77"):
+        client.address = address
+        assert (await client.register()).status == 429
+    client.address = "::ffff:198.51.100.78"
+    assert (await client.register()).status == 201
+
+
 async def test_twenty_an_hour_from_one_address(client, ambient):
     assert set(await register_many(client, 20)) == {201}
     ambient.time += 600
