@@ -19,6 +19,12 @@ def meaning(scope: str) -> str:
     return MEANINGS.get(scope) or f"Use the server {scope.removeprefix('mcp:')}"
 
 
+def effective(scopes: str) -> list[str]:
+    """Of those, what adds something: ``mcp`` implies the other ``mcp…`` ones, which many clients ask for beside it."""
+    held = scopes.split()
+    return [one for one in held if one == "mcp" or "mcp" not in held or not is_mcp(one)]
+
+
 def is_mcp(scope: str) -> bool:
     return scope == "mcp" or scope.startswith("mcp:")
 

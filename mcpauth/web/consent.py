@@ -109,7 +109,6 @@ class ConsentHandler(SignInSteps):
 
     async def show(self, question: ConsentQuestion, request: str, user: User, form_error: str | None = None) -> None:
         asked = question.request
-        scopes = asked.scope.split()
         known, level = self._standing(question)
         servers = ticks.show(await self.offers(question), question.before)
         self.page(
@@ -131,7 +130,7 @@ class ConsentHandler(SignInSteps):
             already_connected=question.before is not None,
             unfold=ticks.is_wider(servers, question.before),
             user_name=user.name,
-            scopes=[{"name": name, "meaning": scope.meaning(name)} for name in scopes],
+            scopes=[{"name": name, "meaning": scope.meaning(name)} for name in scope.effective(asked.scope)],
             scope_note=question.scope_note,
             servers=servers,
             later=asked.resource == f"{self.site.origin}/mcp",

@@ -1,5 +1,6 @@
 """The consent page: the only place where a code is made."""
 
+import re
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
@@ -39,6 +40,22 @@ async def test_the_page_says_who_asks_and_where_the_code_goes(client, browser, o
         assert fact in page.text
     assert "It registered itself. Nobody has checked the name that it gives." in page.text
     assert {value for name, value in page.form("decision").buttons if name == "decision"} == {"allow", "deny"}
+
+
+@pytest.mark.parametrize(
+    ("scope", "shown"),
+    [
+        ("mcp mcp:read user:email", ["mcp", "user:email"]),
+        ("mcp:read mcp mcp:files", ["mcp"]),
+        ("mcp:read user:email", ["mcp:read", "user:email"]),
+        ("mcp:read mcp:files", ["mcp:read", "mcp:files"]),
+    ],
+)
+async def test_what_another_scope_implies_is_not_shown_beside_it(client, browser, owner, scope, shown):
+    await client.register()
+    page = await client.consent_page(browser, "ada", PASSWORD, scope=scope)
+    section = page.body.split('class="scopes"')[1].split("</section>")[0]
+    assert re.findall(r"<code>(\S+)</code>", section) == shown
 
 
 async def test_a_program_on_this_computer_is_warned_of(asked):
