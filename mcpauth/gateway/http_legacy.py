@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable, Mapping
 
 from aiohttp import ClientResponse
 
@@ -48,15 +48,15 @@ class LegacyHttpSession(HttpSession):
         self._version: str | None = None
 
     async def _ask(self, sent: Sent, room: Room) -> None:
-        source = EventSource()
         said = {} if self._greeted else headers.repeating(sent.frame)
-        async with self._send("POST", frames.encode(sent.frame), asking=sent, said=said) as response:
+        async with await self._send("POST", frames.encode(sent.frame), asking=sent, said=said) as response:
             if _is_greeting(sent):
                 self._session_id = _visible(response.headers.get("Mcp-Session-Id"))
-            if is_stream(response):
-                await self._follow(response, source, sent, room)
-            else:
+            if not is_stream(response):
                 await self._take(response, sent)
+                return
+            source = EventSource()
+            await self._follow(response, source, sent, room)
         failures = 0
         while sent.number in self._in_flight:
             # The stream ended without the response: it was cut, or the server would have us come back.
@@ -65,7 +65,7 @@ class LegacyHttpSession(HttpSession):
             await asyncio.sleep(self._delay(source, failures))
             before, failures = source.last_event_id, failures + 1
             with contextlib.suppress(Disconnected):
-                async with self._send("GET", last_event_id=before) as response:
+                async with await self._send("GET", last_event_id=before) as response:
                     if is_stream(response):
                         await self._follow(response, source, sent, room)
                     elif response.status < 500:
@@ -74,7 +74,7 @@ class LegacyHttpSession(HttpSession):
                 failures = 0
 
     async def _tell(self, frame: Frame) -> None:
-        async with self._send("POST", frames.encode(frame)) as response:
+        async with await self._send("POST", frames.encode(frame)) as response:
             if not 200 <= response.status < 300:
                 raise self._upstream.refusal(response)
         if frames.text(frame.get("method")) == "notifications/initialized" and self._listening is None:
@@ -82,7 +82,7 @@ class LegacyHttpSession(HttpSession):
 
     async def _leave(self) -> None:
         if self._session_id is not None:
-            async with self._send("DELETE"):
+            async with await self._send("DELETE"):
                 pass
 
     async def _listen(self) -> None:
@@ -92,7 +92,7 @@ class LegacyHttpSession(HttpSession):
         while self._over is None:
             began, before = now(), source.last_event_id
             try:
-                async with self._send("GET", last_event_id=before) as response:
+                async with await self._send("GET", last_event_id=before) as response:
                     if response.status in (404, 405):
                         return
                     if is_stream(response):
@@ -114,7 +114,6 @@ class LegacyHttpSession(HttpSession):
             await asyncio.sleep(self._delay(source, failures))
             failures += 1
 
-    @contextlib.asynccontextmanager
     async def _send(
         self,
         method: str,
@@ -123,7 +122,7 @@ class LegacyHttpSession(HttpSession):
         last_event_id: bytes = b"",
         asking: Sent | None = None,
         said: Mapping[str, str] | None = None,
-    ) -> AsyncIterator[ClientResponse]:
+    ) -> ClientResponse:
         sent = {**(said or {}), "Accept": EVENT_STREAM if method == "GET" else ANSWER}
         if body is not None:
             sent["Content-Type"] = JSON
@@ -133,10 +132,11 @@ class LegacyHttpSession(HttpSession):
             sent["MCP-Protocol-Version"] = self._version
         if last_event_id:
             sent["Last-Event-ID"] = last_event_id.decode("utf-8", "surrogateescape")
-        async with self._upstream.send(method, sent, body) as response:
-            if response.status == 404 and "Mcp-Session-Id" in sent:
-                raise self._lost(asking)
-            yield response
+        response = await self._upstream.send(method, sent, body)
+        if response.status == 404 and "Mcp-Session-Id" in sent:
+            response.release()
+            raise self._lost(asking)
+        return response
 
     async def _take(self, response: ClientResponse, sent: Sent) -> None:
         """An answer that is no stream. The error of one that was refused is for whoever asked."""

@@ -41,7 +41,7 @@ class SseSession(HttpSession):
 
     async def _tell(self, frame: Frame) -> None:
         headers = {"Accept": JSON, "Content-Type": JSON}
-        async with self._upstream.send("POST", headers, frames.encode(frame), self._address) as response:
+        async with await self._upstream.send("POST", headers, frames.encode(frame), self._address) as response:
             if not 200 <= response.status < 300:
                 raise self._upstream.refusal(response)
 
@@ -61,7 +61,7 @@ class SseSession(HttpSession):
         self._closed()
 
     async def _read(self, endpoint: asyncio.Future[URL]) -> None:
-        async with self._upstream.send("GET", {"Accept": EVENT_STREAM}) as response:
+        async with await self._upstream.send("GET", {"Accept": EVENT_STREAM}) as response:
             if not is_stream(response):
                 raise self._upstream.refusal(response)
             async for event in self._upstream.events(response, EventSource()):
@@ -77,7 +77,7 @@ class SseSession(HttpSession):
 
     def _beneath(self, given: bytes) -> URL:
         """Our credentials go there: it must be the server that they are for."""
-        base = URL(self._upstream.url)
+        base = self._upstream.url
         try:
             address = base.join(URL(given.decode()))
             if address.origin() == base.origin() and address.user is None:

@@ -7,8 +7,7 @@ import os
 import socket
 import sys
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 
 import aiohttp
 from aiohttp import AddrInfoType, ClientResponse
@@ -40,7 +39,7 @@ class Upstream:
     """Every error is a BackendUnavailable that a client may read: it names the server, and no header or address."""
 
     def __init__(self, name: str, url: str, headers: Mapping[str, str]) -> None:
-        self.name, self.url = name, url
+        self.name, self.url = name, URL(url)
         self._headers = {"User-Agent": f"mcpauth/{__version__}", **headers}
         self._own = {name.lower() for name in self._headers}
 
@@ -62,21 +61,16 @@ class Upstream:
         """Every connection is cut, in the next turn of the loop."""
         self._closing = asyncio.ensure_future(self._connector.close(abort_ssl=True))
 
-    @asynccontextmanager
     async def send(
         self, method: str, headers: Mapping[str, str], body: bytes | None = None, url: URL | None = None
-    ) -> AsyncIterator[ClientResponse]:
-        """The head of the response, whatever its status. Left before its end, the connection is closed."""
+    ) -> ClientResponse:
+        """The head of the response, whatever its status. Left (``async with``) before its end, its connection is closed."""
         # A large body is handed over in portions.
         data = io.BytesIO(body) if body is not None and len(body) > PORTION else body
         try:
-            async with self._http.request(
-                method, url or self.url, headers=headers, data=data, allow_redirects=False
-            ) as response:
-                yield response
+            return await self._http.request(method, url or self.url, headers=headers, data=data, allow_redirects=False)
         except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
-            logger.debug("backend_not_reached", extra=log.fields(backend=self.name, reason=type(error).__name__))
-            raise Disconnected(f"the server {self.name} did not answer ({_why(error)})") from None
+            raise self._disconnected(error) from None
 
     def without_own(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Those of a client that may go with a request: none that the owner has set for this server."""
@@ -84,11 +78,14 @@ class Upstream:
 
     async def body(self, response: ClientResponse) -> bytes:
         chunks, size = [], 0
-        while chunk := await response.content.readany():
-            chunks.append(chunk)
-            size += len(chunk)
-            if size > MESSAGE_LIMIT:
-                raise self._too_large()
+        try:
+            while chunk := await response.content.readany():
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > MESSAGE_LIMIT:
+                    raise self._too_large()
+        except (aiohttp.ClientError, OSError) as error:
+            raise self._disconnected(error) from None
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def events(self, response: ClientResponse, source: EventSource) -> "Events":
@@ -114,6 +111,10 @@ class Upstream:
 
     def unavailable(self, why: str) -> BackendUnavailable:
         return BackendUnavailable(f"the server {self.name} {why}")
+
+    def _disconnected(self, error: Exception) -> Disconnected:
+        logger.debug("backend_not_reached", extra=log.fields(backend=self.name, reason=type(error).__name__))
+        return Disconnected(f"the server {self.name} did not answer ({_why(error)})")
 
     def _too_large(self) -> BackendUnavailable:
         return self.unavailable(f"sent a message of more than {LIMIT // 1024**2} MiB")
