@@ -31,4 +31,4 @@ clean:
 	rm -rf $(VENV) build *.egg-info tests/npm/node_modules
 
 bench: $(VENV)/.test
-	$(BIN)/python -m tests.bench
+	$(BIN)/python -m tests.bench$(OF:%=.%)

@@ -64,7 +64,7 @@ class Upstream:
     async def send(
         self, method: str, headers: Mapping[str, str], body: bytes | None = None, url: URL | None = None
     ) -> ClientResponse:
-        """The head of the response, whatever its status. Left (``async with``) before its end, its connection is closed."""
+        """The head of the response, whatever its status. Left before its end, the connection is closed."""
         # A large body is handed over in portions.
         data = io.BytesIO(body) if body is not None and len(body) > PORTION else body
         try:

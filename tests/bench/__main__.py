@@ -150,4 +150,5 @@ async def serving(script: str, port: int) -> AsyncIterator[None]:
         await process.wait()
 
 
-asyncio.run(main())
+if __name__ == "__main__":
+    asyncio.run(main())
