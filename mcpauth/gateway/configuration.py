@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from yarl import URL
 
 from ..errors import SettingsError
 from .json_line import line_of
@@ -78,6 +79,7 @@ class FilesServer(Server):
 def _web_address(url: str) -> str:
     try:
         parts = urlsplit(url)
+        URL(url)  # The client reads it more strictly.
         known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         known = False

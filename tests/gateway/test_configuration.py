@@ -120,6 +120,8 @@ def test_a_file_that_others_may_write_is_refused(write, mode):
         ({"a": {"command": ["hush"]}}, "mcpServers.a.command"),
         ({"a": {"url": "hush"}}, "mcpServers.a.url"),
         ({"a": {"url": "ftp://hush/mcp"}}, "mcpServers.a.url"),
+        ({"a": {"url": "http://hush\\x/mcp"}}, "mcpServers.a.url"),
+        ({"a": {"url": "http://[::1]hush/mcp"}}, "mcpServers.a.url"),
         ({"a": {"url": "https://"}}, "mcpServers.a.url"),
         ({"a": {"url": "https://x:hush/mcp"}}, "mcpServers.a.url"),
         ({"a": {"url": "https://ann:hush@x/mcp"}}, "put them into headers"),
