@@ -174,7 +174,7 @@ async def curl_cffi(url: str) -> AsyncIterator[Post]:
 
 
 def tornado_client(name: str) -> Client:
-    """They give pieces to a callback, which the curl one does not wait for."""
+    """The whole answer: pieces are given to a callback, and only the simple one waits for that."""
 
     @asynccontextmanager
     async def client(url: str) -> AsyncIterator[Post]:
