@@ -48,7 +48,7 @@ from .oauth.revocation import Revocation
 from .oauth.seal import Seal
 from .oauth.setup import CODE_TTL, Setup
 from .oauth.sign_in import PasswordSignIn, ProviderSignIn
-from .oauth.signing_keys import SigningKey
+from .oauth.signing_keys import SigningKeys
 from .oauth.tailnet_sign_in import TailnetSignIn
 from .oauth.token import TokenEndpoint
 from .oauth.trace import Trace
@@ -112,7 +112,7 @@ class Services(NamedTuple):
     sessions: SessionStore
     sweep: Sweep
     resources: Resources
-    signing_key: SigningKey
+    signing_keys: SigningKeys
     access_tokens: AccessTokens
     registration: ClientRegistration
     authorization: Authorization
@@ -161,6 +161,7 @@ class Services(NamedTuple):
             try:
                 await self.sessions.close_idle(now)
                 await self.grants.end_expired(now)
+                self.signing_keys.forget_replaced(now)
                 self.sessions.flush()
                 self.gateway.flush()
                 await self.look_for_tailscale()
@@ -201,11 +202,7 @@ async def build_services(
     data_dir = prepare_data_dir(settings.data_dir)
     configuration = gateway_build.read_configuration(data_dir)
     keys = KeyFiles(data_dir, ambient)
-    algorithm = settings.jwt_algorithm
-    own_secret = settings.jwt_secret.get_secret_value()
-    signing_key = SigningKey(
-        algorithm, (own_secret or keys.secret("jwt")) if algorithm == "HS256" else keys.private_key(algorithm)
-    )
+    signing_keys = SigningKeys(keys, settings.jwt_algorithm, settings.jwt_secret.get_secret_value(), ambient)
     seal_key, refresh_key = keys.secret("seal"), keys.secret("refresh")
 
     def seal(purpose: str, ttl: int) -> Seal:
@@ -252,7 +249,7 @@ async def build_services(
     both = issuers(settings.origin, settings.base_path)
     resources = Resources(settings.origin, gateway.names)
     access_tokens = AccessTokens(
-        signing_key,
+        signing_keys,
         frozenset(issuer.identifier for issuer in both),
         sessions,
         settings.access_token_expiry,
@@ -286,7 +283,7 @@ async def build_services(
         sessions=sessions,
         sweep=Sweep(database),
         resources=resources,
-        signing_key=signing_key,
+        signing_keys=signing_keys,
         access_tokens=access_tokens,
         registration=registration,
         authorization=Authorization(
@@ -347,6 +344,8 @@ async def build_services(
             ways_in=ways_in,
             trace=trace,
             presence=presence,
+            access_tokens=access_tokens,
+            signing_keys=signing_keys,
             look=lambda: at_start.look(settings, Path.cwd(), tailscaled),
             summary=lambda: settings.summary(ways_in.available(), ways_in.usable()),
             situation=lambda: situation(settings, gateway, configuration_file, setup, tailscale),
@@ -447,7 +446,7 @@ def make_app(services: Services) -> LimitedApplication:
         (f"{well_known}/oauth-protected-resource/mcp/?", ResourceMetadataHandler, documents),
         (f"{well_known}/oauth-protected-resource/mcp/([a-z0-9-]+)/?", ResourceMetadataHandler, documents),
         (f"(?:/mcp)?{well_known}/openid-configuration(?:/mcp)?/?", NoDocumentHandler, None),
-        (f"/jwks|{well_known}/jwks\\.json", JWKSHandler, {"jwks": s.signing_key.jwks()}),
+        (f"/jwks|{well_known}/jwks\\.json", JWKSHandler, {"signing_keys": s.signing_keys}),
         # The registration of the seed is beneath a well-known name, and once more without the path.
         (registered, RegistrationHandler, {**registration, "issuer": seed}),
         (f"{registered}/(mcp_client_\\w+)", ClientConfigurationHandler, {**registration, "issuer": seed}),

@@ -13,9 +13,11 @@ from .identity.password import Passwords
 from .models.findings import Finding
 from .models.records import Role, Story, User
 from .oauth import client_profiles
+from .oauth.access_token import AccessTokens
 from .oauth.admission import Admission
 from .oauth.endings import judge
 from .oauth.setup import name_problem
+from .oauth.signing_keys import SigningKeys
 from .oauth.trace import Trace
 from .oauth.ways_in import NAMES, WaysIn
 from .presence import Presence
@@ -55,6 +57,8 @@ class Operations:
         ways_in: WaysIn,
         trace: Trace,
         presence: Presence,
+        access_tokens: AccessTokens,
+        signing_keys: SigningKeys,
         look: Callable[[], Awaitable[list[Finding]]],
         summary: Callable[[], Answer],
         situation: Callable[[], Answer],
@@ -63,11 +67,13 @@ class Operations:
         self._users, self._clients, self._sessions, self._connections = users, clients, sessions, connections
         self._notices, self._passwords, self._ways_in = notices, passwords, ways_in
         self._admission, self._trace, self._presence, self._look = admission, trace, presence, look
+        self._access_tokens, self._signing_keys = access_tokens, signing_keys
         self.summary, self._situation, self._ambient = summary, situation, ambient
         self._by_name: dict[str, Callable[..., Awaitable[Any]]] = {
             "config": self.config,
             "status": self.status,
             "presence": self.presence,
+            "rotate-keys": self.rotate_keys,
             "user list": self.user_list,
             "user add": self.user_add,
             "user approve": self.user_approve,
@@ -121,6 +127,13 @@ class Operations:
     async def presence(self) -> Answer:
         """A word by which whoever asks here can tell that it is this process that answers somewhere."""
         return {"word": self._presence.word()}
+
+    async def rotate_keys(self) -> Answer:
+        """Access tokens are signed with a new key from now on, and nobody notices."""
+        until = self._access_tokens.rotate_keys()
+        key = self._signing_keys.current
+        logger.info("signing_key_replaced", extra=log.fields(kid=key.kid, algorithm=key.algorithm))
+        return {"algorithm": key.algorithm, "kid": key.kid, "previous_until": iso(until)}
 
     async def banners(self, user: User) -> list[str]:
         """What ``user`` should know, on every page; an owner also hears of clients that wait."""

@@ -47,6 +47,7 @@ def parser() -> argparse.ArgumentParser:
     _clients(_group(commands, "client", "the apps that connect"))
     _sessions(_group(commands, "session", "who is signed in and connected now"))
     _trace(commands)
+    _add(commands, "rotate-keys", "sign access tokens with a new key; nobody has to sign in again")
     return root
 
 

@@ -39,6 +39,8 @@ DONE = {
     "session resume": "{session_id} can go on.",
     "session expire": "{session_id} ends: {ends_at}.",
     "session end": "Sessions ended: {ended}.",
+    "rotate-keys": "Access tokens are signed with a new {algorithm} key now ({kid}). "
+    "What the one before has signed is good as long as it would have been, until {previous_until} at most.",
 }
 
 

@@ -12,9 +12,11 @@ from ..models.records import Client, Grant
 from ..store.sessions import LiveSession, SessionStore
 from . import client_profiles
 from .scope import covers, is_mcp
-from .signing_keys import SigningKey
+from .signing_keys import SigningKeys
 
 CACHED = 4096
+# A token is signed a moment after its session was told when it expires.
+SIGNED_WITHIN = 60
 
 
 class Claims(BaseModel):
@@ -49,9 +51,9 @@ class _Verified:
 
 class AccessTokens:
     def __init__(
-        self, key: SigningKey, issuers: frozenset[str], sessions: SessionStore, ttl: int, ambient: Ambient
+        self, keys: SigningKeys, issuers: frozenset[str], sessions: SessionStore, ttl: int, ambient: Ambient
     ) -> None:
-        self._key, self._issuers, self._sessions, self.ttl, self._ambient = key, issuers, sessions, ttl, ambient
+        self._keys, self._issuers, self._sessions, self.ttl, self._ambient = keys, issuers, sessions, ttl, ambient
         self._verified: OrderedDict[str, _Verified] = OrderedDict()
 
     def lifetime(self, client: Client) -> int:
@@ -80,7 +82,18 @@ class AccessTokens:
             iat=now,
             exp=now + lifetime,
         )
-        return self._key.sign(claims.model_dump())
+        return self._keys.sign(claims.model_dump())
+
+    def rotate_keys(self) -> int:
+        """Sign with a new key from now on; until when the one before counts: all that it has signed has expired then.
+
+        Raises OperationError.
+        """
+        now = self._ambient.now()
+        last = max((live.access_expires_at for live in self._sessions.list_live(now)), default=0)
+        until = max(now + self.ttl, last) + SIGNED_WITHIN
+        self._keys.rotate(until)
+        return until
 
     def admit(self, token: str, resource: str) -> Principal:
         """Whose token this is, for a request to ``resource``; counts as a use of its session.
@@ -113,7 +126,7 @@ class AccessTokens:
     def read(self, token: str) -> Claims | None:
         """What a token of ours says, live or not; None for any other."""
         try:
-            return Claims.model_validate(self._key.verify(token))
+            return Claims.model_validate(self._keys.verify(token))
         except (InvalidToken, ValidationError):
             return None
 

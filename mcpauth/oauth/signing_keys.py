@@ -1,5 +1,6 @@
-"""Signing and verifying with the one key that is configured (RFC 7515, RFC 7517)."""
+"""Signing with one key, and verifying with it and with those that it has replaced (RFC 7515, RFC 7517)."""
 
+import contextlib
 import hashlib
 import hmac
 import json
@@ -10,8 +11,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
 
-from ..errors import InvalidToken
-from ..store.keys import PrivateKey
+from ..ambient import Ambient
+from ..errors import InvalidToken, OperationError
+from ..store.keys import KeyFiles, PrivateKey
 
 
 class SigningKey:
@@ -46,10 +48,10 @@ class SigningKey:
         claims: dict[str, Any] = decoded["payload"]
         return claims
 
-    def jwks(self) -> dict[str, list[dict[str, Any]]]:
-        """The public key; empty for HS256, whose key is a secret."""
+    def jwk(self) -> dict[str, Any] | None:
+        """The public key; None for HS256, whose key is a secret."""
         if isinstance(self._private, str):
-            return {"keys": []}
+            return None
         if isinstance(self._public, rsa.RSAPublicKey):
             text = RSAAlgorithm.to_jwk(self._public)
         elif isinstance(self._public, ec.EllipticCurvePublicKey):
@@ -57,7 +59,73 @@ class SigningKey:
         else:
             text = OKPAlgorithm.to_jwk(self._public)
         key = {name: value for name, value in json.loads(text).items() if name != "key_ops"}
-        return {"keys": [{**key, "kid": self.kid, "alg": self.algorithm, "use": "sig"}]}
+        return {**key, "kid": self.kid, "alg": self.algorithm, "use": "sig"}
+
+
+class SigningKeys:
+    """``own_secret``, of the owner's settings, is used in place of a key in a file."""
+
+    def __init__(self, files: KeyFiles, algorithm: str, own_secret: str, ambient: Ambient) -> None:
+        self._files, self._algorithm, self._own_secret, self._ambient = files, algorithm, own_secret, ambient
+        files.forget_replaced(ambient.now())
+        self._read()
+
+    def _read(self) -> None:
+        self._current = SigningKey(self._algorithm, self._own_secret or self._files.signing(self._algorithm))
+        self._replaced: list[tuple[int, SigningKey]] = []
+        if not self._own_secret:
+            before = [(until, SigningKey(self._algorithm, key)) for until, key in self._files.replaced(self._algorithm)]
+            # The same as the current one: it was about to be replaced, and then came a crash.
+            self._replaced = [(until, key) for until, key in before if key.kid != self._current.kid]
+
+    @property
+    def current(self) -> SigningKey:
+        return self._current
+
+    def sign(self, claims: dict[str, Any]) -> str:
+        return self._current.sign(claims)
+
+    def verify(self, token: str) -> dict[str, Any]:
+        """The claims of a token of ours. Times are for the caller to judge. Raises InvalidToken."""
+        try:
+            return self._current.verify(token)
+        except InvalidToken:
+            now = self._ambient.now()
+            for until, key in self._replaced:
+                with contextlib.suppress(InvalidToken):
+                    if until > now and _expires_by(until, claims := key.verify(token)):
+                        return claims
+            raise
+
+    def jwks(self) -> dict[str, list[dict[str, Any]]]:
+        now = self._ambient.now()
+        keys = [self._current, *(key for until, key in self._replaced if until > now)]
+        return {"keys": [one for one in (key.jwk() for key in keys) if one is not None]}
+
+    def rotate(self, until: int) -> None:
+        """Sign with a new key from now on. The one before counts until then. Raises OperationError."""
+        if self._own_secret:
+            raise OperationError(
+                "MCP_OAUTH_JWT_SECRET is the key: put another secret there, and restart. Clients then refresh "
+                "their access tokens by themselves; without that setting, the key is a file that this replaces"
+            )
+        try:
+            self._files.replace_signing(self._algorithm, until)
+        except OSError as error:
+            raise OperationError(f"the new key could not be written ({error.strerror}); the old one goes on") from None
+        self._read()
+
+    def forget_replaced(self, now: int) -> None:
+        """Those whose time is up."""
+        if any(until <= now for until, _ in self._replaced):
+            self._files.forget_replaced(now)
+            self._replaced = [(until, key) for until, key in self._replaced if until > now]
+
+
+def _expires_by(until: int, claims: dict[str, Any]) -> bool:
+    """A key that was replaced has signed nothing that is good for longer; a thief of it may have."""
+    expires_at = claims.get("exp")
+    return isinstance(expires_at, int) and expires_at <= until
 
 
 def _kid(key: str | PrivateKey) -> str:

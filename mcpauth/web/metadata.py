@@ -7,6 +7,7 @@ from tornado import web
 from ..oauth import resource_metadata, server_metadata
 from ..oauth.issuer import Issuer
 from ..oauth.resource import Resources
+from ..oauth.signing_keys import SigningKeys
 from .base import JSONHandler
 
 
@@ -48,11 +49,11 @@ class ResourceMetadataHandler(DocumentHandler):
 
 
 class JWKSHandler(DocumentHandler):
-    def initialize(self, jwks: dict[str, Any]) -> None:
-        self._jwks = jwks
+    def initialize(self, signing_keys: SigningKeys) -> None:
+        self._signing_keys = signing_keys
 
     def document(self, *args: str) -> dict[str, Any]:
-        return self._jwks
+        return self._signing_keys.jwks()
 
 
 class NoDocumentHandler(DocumentHandler):

@@ -134,6 +134,28 @@ async def test_status_without_anything_is_a_problem_found(command: Run) -> None:
     assert "no server is running" in done.said
 
 
+async def test_the_signing_key_is_replaced(either: Either, tmp_path: Path) -> None:
+    def keys() -> dict[str, tuple[str, int]]:
+        return {
+            path.name: (path.read_text(), path.stat().st_mode & 0o777) for path in (tmp_path / "data").glob("*.key")
+        }
+
+    told = (await either("rotate-keys", "--json")).json
+    assert set(told) == {"algorithm", "kid", "previous_until"}
+    assert ISO.fullmatch(told["previous_until"])
+    before = await asyncio.to_thread(keys)
+    shown = await either("rotate-keys")
+    assert (shown.status, "signed with a new HS256 key now" in shown.printed) == (0, True)
+    after = await asyncio.to_thread(keys)
+    assert {mode for _, mode in after.values()} == {0o600}
+    assert len(after) == len(before) + 1
+    replaced = [text for name, (text, _) in after.items() if name not in before]
+    assert replaced == [before["jwt.key"][0]] != [after["jwt.key"][0]]
+    assert [after[name] for name in ("refresh.key", "seal.key")] == [
+        before[name] for name in ("refresh.key", "seal.key")
+    ]
+
+
 async def test_users_come_change_and_go(either: Either, add_owner: AddOwner) -> None:
     assert (await either("user", "list")).printed == "There are no users yet.\n"
     assert (await either("user", "list", "--json")).json == []

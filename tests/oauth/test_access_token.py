@@ -222,8 +222,8 @@ async def test_claims_that_disagree_with_the_session_are_refused(connected, serv
     claims = claims_of(connected)
     for change in CHANGES:
         forged = {name: value for name, value in {**claims, **change}.items() if value is not None}
-        assert await refusal(connected, services.signing_key.sign(forged)) == 401, change
-    connected.tokens = {"access_token": services.signing_key.sign(claims)}
+        assert await refusal(connected, services.signing_keys.sign(forged)) == 401, change
+    connected.tokens = {"access_token": services.signing_keys.sign(claims)}
     assert (await connected.initialize()).status == 200
 
 
@@ -264,7 +264,7 @@ async def test_the_header_chooses_nothing(connected, services):
 
 
 async def test_without_an_mcp_scope_the_answer_is_403_with_all_that_is_needed(connected, services):
-    token = services.signing_key.sign({**claims_of(connected), "scope": "user:email"})
+    token = services.signing_keys.sign({**claims_of(connected), "scope": "user:email"})
     connected.tokens = {"access_token": token}
     reply = await connected.initialize()
     assert (reply.status, reply.refusal) == (403, "insufficient_scope: the access token has no mcp scope")
