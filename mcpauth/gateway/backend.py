@@ -59,10 +59,10 @@ class Backend(Protocol):
         """Those arguments, by tool, are sent in headers as well, where there are headers."""
         ...
 
-    async def open(self, listener: Callable[[Frame], None], user: str | None = None) -> BackendSession:
+    async def open(self, listener: Callable[[Frame], None], caller: Caller | None = None) -> BackendSession:
         """A new session, without initialize and of no era yet; ``listener`` gets what belongs to no request.
 
-        Of a ``user``, who may have other sessions with it; None only asks what it offers.
+        Of a ``caller``, whose user may have other sessions with it; None only asks what it offers.
         """
         ...
 

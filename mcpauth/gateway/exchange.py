@@ -13,8 +13,8 @@ from .frames import Frame
 HIGH, LOW = 16, 4
 # What the frames may weigh that wait for a consumer, where they are several.
 HEAVY = 4 * 1024 * 1024
-# How long those who share the stream wait for one of them.
-PATIENCE = 1.0
+# So long do those who share a stream wait for one of them, in so many seconds; and until they look again who waits.
+PATIENCE, WINDOW, GLANCE = 1.0, 10.0, 0.1
 
 
 class Exchange:
@@ -32,12 +32,14 @@ class Exchange:
         "slow",
         "token",
         "whole",
+        "whose",
     )
 
     def __init__(self, request_id: msgspec.Raw, hold: Callable[["Exchange"], None]) -> None:
         self.request_id = request_id
         self.token: msgspec.Raw | None = None
         self.owner: object = None  # of those who share the stream
+        self.whose = ""  # for whom those who share the stream wait
         self.whole = False  # nothing of it may be left out
         self.full = False
         self.slow = False  # nobody waits for its consumer: what it has no room for is gone, but not the last frame
@@ -128,40 +130,70 @@ class Pace:
                 self._go_on()
 
 
+class _Patience:
+    """What is left of it for one of those who share a stream."""
+
+    __slots__ = ("left", "until")
+
+    def __init__(self, until: float) -> None:
+        self.until, self.left = until, PATIENCE
+
+
 class SharedPace(Pace):
     """The same for a stream of several clients, who wait for one of them a moment and not longer.
 
-    ``alone`` says that there is only one; ``late`` is called with the one that was overtaken.
+    ``alone`` says whether nothing else waits; ``late`` is called with the one that was overtaken. All that are the
+    same one's have the moment together.
     """
 
-    __slots__ = ("_alone", "_late", "_timers")
+    __slots__ = ("_alone", "_late", "_patience", "_waiting")
 
     def __init__(
         self,
         stop: Callable[[], None],
         go_on: Callable[[], None],
-        alone: Callable[[], bool],
+        alone: Callable[[Exchange], bool],
         late: Callable[[Exchange], None],
     ) -> None:
         super().__init__(stop, go_on)
         self._alone, self._late = alone, late
-        self._timers: dict[Exchange, asyncio.TimerHandle] = {}
+        self._waiting: dict[Exchange, tuple[float, _Patience, asyncio.TimerHandle]] = {}
+        self._patience: dict[str, _Patience] = {}
 
     def __call__(self, exchange: Exchange) -> None:
         super().__call__(exchange)
-        timer = self._timers.pop(exchange, None)
-        if timer is not None:
-            timer.cancel()
         if exchange.full:
             self._wait(exchange)
+        elif exchange in self._waiting:
+            began, patience, timer = self._waiting.pop(exchange)
+            timer.cancel()
+            if not self._alone(exchange):
+                patience.left -= asyncio.get_running_loop().time() - began
 
     def _wait(self, exchange: Exchange) -> None:
-        self._timers[exchange] = asyncio.get_running_loop().call_later(PATIENCE, self._waited, exchange)
+        loop = asyncio.get_running_loop()
+        patience = self._patience_with(exchange.whose, loop.time())
+        if patience.left > 0:
+            timer = loop.call_later(max(patience.left, GLANCE), self._waited, exchange)
+            self._waiting[exchange] = loop.time(), patience, timer
+        else:
+            self._overtake(exchange)
 
     def _waited(self, exchange: Exchange) -> None:
-        del self._timers[exchange]
-        if self._alone():
+        _, patience, _ = self._waiting.pop(exchange)
+        if self._alone(exchange):
             self._wait(exchange)
-        elif exchange.full:
-            exchange.overtake()
-            self._late(exchange)
+        else:
+            patience.left = 0.0
+            self._overtake(exchange)
+
+    def _overtake(self, exchange: Exchange) -> None:
+        exchange.overtake()
+        self._late(exchange)
+
+    def _patience_with(self, whose: str, now: float) -> _Patience:
+        patience = self._patience.get(whose)
+        if patience is None or patience.until <= now:
+            self._patience = {one: patience for one, patience in self._patience.items() if patience.until > now}
+            patience = self._patience[whose] = _Patience(now + WINDOW)
+        return patience

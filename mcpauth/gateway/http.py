@@ -51,17 +51,17 @@ class HttpBackend:
         self._looked_at = asyncio.get_running_loop().time()
         self._started = True
 
-    async def open(self, listener: Callable[[Frame], None], user: str | None = None) -> HttpSession:
+    async def open(self, listener: Callable[[Frame], None], caller: Caller | None = None) -> HttpSession:
         if self._retired:
             raise BackendUnavailable(RETIRED)
-        if user is not None:
+        if caller is not None:
             self._look_again()
         session: HttpSession
         if self.legacy_only:
             session = SseSession(self._upstream, listener, self._sessions.discard)
         else:
             session = LegacyHttpSession(self._upstream, listener, self._sessions.discard, self._back_off)
-        session.quiet = user is None
+        session.quiet = caller is None
         self._sessions.add(session)
         await session.start()
         return session

@@ -79,6 +79,10 @@ class InFlight:
     def of(self, owner: object) -> list[Exchange]:
         return [exchange for exchange in self._waiting.values() if exchange.owner is owner]
 
+    def alone(self, exchange: Exchange) -> bool:
+        """Whether nothing else waits."""
+        return all(one is exchange for one in self._waiting.values())
+
     def owners(self) -> set[object]:
         return {exchange.owner for exchange in self._waiting.values()} - {None}
 

@@ -77,7 +77,7 @@ class Served:
             self.is_silent()
         if isinstance(self._bridge, ToModern):
             return self._bridge.open(listener, caller)
-        return await self._backend.open(listener, caller.subject)
+        return await self._backend.open(listener, caller)
 
     async def join(self, caller: Caller) -> ModernSession:
         """The same for a request of a modern one."""

@@ -17,7 +17,7 @@ from .modern.caller import Caller
 from .modern.parameters import ByTool
 from .modern.shared import SharedSessions
 from .reaper import Reaper
-from .stdio_modern import ModernChild
+from .stdio_modern import Joined, ModernChild
 from .stdio_session import Program, StdioSession
 from .stdio_shared import Joining, Member, SharedChild
 
@@ -74,22 +74,22 @@ class StdioBackend:
     def on_changed(self, tell: Callable[[], None]) -> None:
         self._changed = tell
 
-    async def open(self, listener: Listener, user: str | None = None) -> BackendSession:
+    async def open(self, listener: Listener, caller: Caller | None = None) -> BackendSession:
         if self._retired:
             raise BackendUnavailable(RETIRED)
-        if user is not None and self._share in ("user", "all"):
-            return Member(listener, user, self._shared.join)
+        if caller is not None and self._share in ("user", "all"):
+            return Member(listener, caller, self._shared.join)
 
         def make(place: Place) -> StdioSession:
             return StdioSession(self.name, listener, self._ambient, place, self._sessions.discard)
 
-        if user is None:
+        if caller is None:
             # To ask what it offers: that is done one after the other, with pauses, and must not fail for others' sake.
             return await self._start(self._children.beside(self.name), BackOff(self._ambient), make)
-        return await self._start_for(user, make, self._idle_stop)
+        return await self._start_for(caller.subject, make, self._idle_stop)
 
-    async def join(self, caller: Caller) -> ModernChild:
-        return await self._modern.join(caller)
+    async def join(self, caller: Caller) -> Joined:
+        return Joined(await self._modern.join(caller), caller)
 
     @property
     def busy(self) -> bool:
@@ -122,7 +122,7 @@ class StdioBackend:
         user = self._user(caller.subject)
 
         def make(place: Place) -> ModernChild:
-            child = ModernChild(self.name, self._ambient, place, self._sessions.discard, logs=user is not None)
+            child = ModernChild(self.name, self._ambient, place, self._sessions.discard, private=user is not None)
             child.on_changed(self._changed)
             return child
 

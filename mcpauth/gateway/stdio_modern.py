@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from typing import NamedTuple
 
 from ..ambient import Ambient
 from ..errors import GatewayError, RequestCancelled, UnknownMethod
@@ -11,6 +12,7 @@ from .children import Place
 from .exchange import Exchange, Pace, SharedPace
 from .frames import Frame
 from .listing import ANNOUNCED
+from .modern.caller import Caller
 from .modern.envelope import without_logs
 from .probe import META
 from .stdio_session import Program, StdioSession
@@ -37,10 +39,10 @@ class ModernChild(StdioSession):
         place: Place,
         ended: Callable[[StdioSession], None],
         *,
-        logs: bool,
+        private: bool,
     ) -> None:
         super().__init__(name, lambda frame: None, ambient, place, ended)
-        self._logs = logs
+        self.private = private
         self._changed: Callable[[], None] = lambda: None
         self._wants_logs: Exchange | None = None  # the newest request that does
 
@@ -53,11 +55,11 @@ class ModernChild(StdioSession):
         self._changed = tell
 
     def _paced(self) -> Pace:
-        return SharedPace(self._child.hold, self._child.go_on, lambda: len(self._in_flight) <= 1, self._late)
+        return SharedPace(self._child.hold, self._child.go_on, self._in_flight.alone, self._late)
 
     def request(self, frame: Frame) -> Exchange:
         wants_logs = "params" in frame and LOGS.search(frame["params"]) is not None
-        exchange = self._send(without_logs(frame) if wants_logs and not self._logs else frame)
+        exchange = self._send(without_logs(frame) if wants_logs and not self.private else frame)
         exchange.whole = frames.text(frame["method"]) == "subscriptions/listen"
         if wants_logs:
             self._wants_logs = exchange
@@ -87,5 +89,20 @@ class ModernChild(StdioSession):
         method = frames.text(frame.get("method"))
         if method is not None and method.endswith("/list_changed"):
             self._changed()
-        only = self._in_flight.only if method == "notifications/message" and self._logs else None
+        only = self._in_flight.only if method == "notifications/message" and self.private else None
         self._in_flight.heard(frame, only if only is self._wants_logs else None)
+
+
+class Joined(NamedTuple):
+    """One caller's use of it."""
+
+    child: ModernChild
+    caller: Caller
+
+    def request(self, frame: Frame) -> Exchange:
+        exchange = self.child.request(frame)
+        exchange.whose = self.caller.grant_id if self.child.private else self.caller.subject
+        return exchange
+
+    def cancel(self, exchange: Exchange, error: GatewayError) -> None:
+        self.child.cancel(exchange, error)

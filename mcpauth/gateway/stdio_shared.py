@@ -16,7 +16,7 @@ from .children import Place
 from .exchange import Exchange, Pace, SharedPace
 from .frames import Frame
 from .log_message import LEVELS
-from .modern.caller import Share, normal
+from .modern.caller import Caller, Share, normal
 from .ourselves import ABOUT_US
 from .resource_updates import UPDATED, concerns
 from .stdio_session import OPEN, StdioSession
@@ -56,7 +56,7 @@ class SharedChild(StdioSession):
         self._users: set[str] = set()  # who has said anything to it
 
     def _paced(self) -> Pace:
-        return SharedPace(self._child.hold, self._child.go_on, lambda: len(self._in_flight) <= 1, lambda _: None)
+        return SharedPace(self._child.hold, self._child.go_on, self._in_flight.alone, lambda _: None)
 
     async def greet(self, initialize: Frame) -> None:
         """Raises BackendUnavailable. One that refuses has ended, with what it said as its ``greeting``."""
@@ -100,7 +100,7 @@ class SharedChild(StdioSession):
 
     def ask(self, member: "Member", frame: Frame) -> Exchange:
         exchange = self._send(frame)
-        exchange.owner = member
+        exchange.owner, exchange.whose = member, member.grant_id if self.private else member.user
         self._users.add(member.user)
         return exchange
 
@@ -187,9 +187,9 @@ class Member:
     """One MCP session's part of a shared child, from its initialize on."""
 
     def __init__(
-        self, listener: Callable[[Frame], None], user: str, join: Callable[[Joining], Awaitable[SharedChild]]
+        self, listener: Callable[[Frame], None], caller: Caller, join: Callable[[Joining], Awaitable[SharedChild]]
     ) -> None:
-        self.user = user
+        self.user, self.grant_id = caller.subject, caller.grant_id
         self.uris: set[str] = set()
         self.level: str | None = None
         self._listener, self._join = listener, join

@@ -3,8 +3,10 @@
 import asyncio
 import json
 
+import msgspec
 import pytest
 
+from mcpauth.errors import GatewayError
 from mcpauth.gateway import exchange
 from tests.fakes.mcp_client import ModernClient, gone, is_running, principal
 
@@ -150,6 +152,45 @@ async def test_a_client_that_does_not_read_holds_up_nobody_else_for_long(shared,
     assert told[-1]["result"]["content"][0]["text"] == "flooded"
     listening.replies.leave()
     await client(BOB).frames(listening)
+
+
+@pytest.mark.parametrize(("share", "nuisance"), [("all", BOB), ("user", ALSO_ANN)])
+async def test_a_client_that_does_not_read_one_request_after_the_other_is_waited_for_once(
+    shared, monkeypatch, share, nuisance
+):
+    monkeypatch.setattr(exchange, "PATIENCE", 0.05)
+    monkeypatch.setattr(exchange, "WINDOW", 3600.0)
+    client = await shared(share)
+    floods = []
+    for _ in range(3):
+        arguments = {"do": "flood", "count": 400, "size": 5000}
+        floods.append(await client(nuisance).send("tools/call", {"name": "x", "arguments": arguments}, progressToken=1))
+        await anext(floods[-1].replies)
+        await client(ANN).text("echo")
+        monkeypatch.setattr(exchange, "PATIENCE", 3600.0)  # What others have is as before.
+    for flood in floods:
+        assert 10 < len(await client(nuisance).frames(flood)) < 400
+    arguments = {"do": "flood", "count": 400, "size": 5000}
+    flood = await client(ANN).send("tools/call", {"name": "x", "arguments": arguments}, progressToken=1)
+    assert len(await client(ANN).frames(flood)) == 401
+
+
+async def test_a_client_that_reads_a_little_again_and_again_is_not_waited_for_without_end(io_loop):
+    held = []
+    pace = exchange.SharedPace(
+        lambda: held.append(1),
+        held.clear,
+        lambda _: False,
+        lambda late: late.fail(GatewayError("late")),
+    )
+    slow = exchange.Exchange(msgspec.Raw(b"1"), pace)
+    while not slow.ended:
+        while not (slow.full or slow.ended):
+            slow.put({})
+        await asyncio.sleep(0.02)
+        for _ in range(exchange.HIGH - exchange.LOW):
+            await anext(slow)
+    assert not held
 
 
 async def test_a_subscription_that_is_not_read_is_ended_and_has_no_gaps(shared, monkeypatch, tmp_path):

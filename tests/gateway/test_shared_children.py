@@ -299,6 +299,24 @@ async def test_a_client_that_does_not_read_holds_up_nobody_else_for_long(shared,
     assert frames[-1]["result"]["content"][0]["text"] == "flooded"
 
 
+@pytest.mark.parametrize(("share", "nuisance"), [("all", BOB), ("user", ALSO_ANN)])
+async def test_a_client_that_does_not_read_session_after_session_is_waited_for_once(
+    shared, monkeypatch, share, nuisance
+):
+    monkeypatch.setattr(exchange, "PATIENCE", 0.05)
+    monkeypatch.setattr(exchange, "WINDOW", 3600.0)
+    client = await shared(share)
+    ann = await client(ANN)
+    for _ in range(3):
+        other = await client(nuisance)
+        arguments = {"do": "flood", "count": 400, "size": 5000}
+        flood = await other.send("tools/call", {"name": "x", "arguments": arguments, "_meta": {"progressToken": 1}})
+        await anext(flood.replies)
+        await ann.text("echo")
+        monkeypatch.setattr(exchange, "PATIENCE", 3600.0)  # What others have is as before.
+        assert 10 < len(await told(flood.replies)) < 400
+
+
 async def test_a_session_that_ends_gives_up_its_requests_and_leaves_the_child_to_the_others(shared):
     client = await shared("user")
     one, other = await client(), await client(ALSO_ANN)

@@ -88,7 +88,7 @@ class ToLegacy:
         session = LegacySession(name, caller, self._changed)
         try:
             async with asyncio.timeout(OPENING):
-                await session.start(await self._backend.open(session.hear, caller.subject))
+                await session.start(await self._backend.open(session.hear, caller))
         except TimeoutError:
             raise BackendUnavailable(f"the server {name} did not answer in {OPENING:.0f} seconds") from None
         self._opened = {one for one in self._opened if not one.over} | {session}

@@ -63,7 +63,7 @@ class FilesBackend:
             raise BackendUnavailable(f'{error.message}: change "root" of "{self.name}" in mcp.json') from None
         self._search.start()
 
-    async def open(self, listener: Callable[[Frame], None], user: str | None = None) -> "FilesSession":
+    async def open(self, listener: Callable[[Frame], None], caller: Caller | None = None) -> "FilesSession":
         return FilesSession(self)
 
     async def join(self, caller: Caller) -> "FilesSession":
