@@ -392,6 +392,7 @@ def situation(
             {"name": one.name, "state": one.state, "reason": one.reason, "tools": [tool.name for tool in one.tools]}
             for one in gateway.backends()
         ],
+        "processes": {"running": gateway.processes, "most": configuration_file.limits.processes},
         "configurationProblem": configuration_file.problem,
         "configurationNotes": list(configuration_file.notes),
     }

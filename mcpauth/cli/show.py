@@ -130,6 +130,8 @@ def status(answer: dict[str, Any], running: bool) -> Iterable[str]:
     for one in answer["servers"]:
         tools = f"{len(one['tools'])} tools" if one["state"] == "ok" else clean(one["reason"] or one["state"])
         yield f"  server      {one['name']}: {tools}" if running else f"  server      {one['name']}"
+    if running:
+        yield f"  processes   {answer['processes']['running']} of {answer['processes']['most']} that servers may have"
     if answer["ownerNeeded"]:
         yield "There is no owner yet: open the setup link that the server printed, or use: user add NAME --owner"
     if answer["configurationProblem"]:

@@ -74,7 +74,7 @@ class Backends:
                 made[name] = before
             else:
                 made[name] = server, Served(self._make(name, server), server.tools)
-        self._made = made
+        self._made, self._children.limits = made, given.limits
         return [served for _, served in made.values()]
 
     def _make(self, name: str, server: AnyServer) -> Backend:

@@ -8,13 +8,12 @@ from typing import Protocol
 from .. import log
 from ..ambient import Ambient
 from ..errors import BackendUnavailable
+from .configuration import Limits
 
 logger = logging.getLogger(__name__)
 
 # How long nobody uses what the owner has said nothing of, before it ends.
 IDLE_STOP = 15 * 60
-
-PER_BACKEND, PER_USER, TOTAL = 32, 32, 64
 
 
 class Running(Protocol):
@@ -51,11 +50,9 @@ class Place:
 class Children:
     """In the order of their last use."""
 
-    def __init__(
-        self, ambient: Ambient, *, per_backend: int = PER_BACKEND, per_user: int = PER_USER, total: int = TOTAL
-    ) -> None:
+    def __init__(self, ambient: Ambient, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()  # Others hold from the next start on.
         self._ambient = ambient
-        self._per_backend, self._per_user, self._total = per_backend, per_user, total
         self._places: dict[Place, None] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
@@ -65,9 +62,9 @@ class Children:
         Raises BackendUnavailable, naming the limit, when all are busy.
         """
         if user is not None:
-            self._make_room(self._per_user, "for one user", lambda place: place.user == user)
-        self._make_room(self._per_backend, f"of {backend}", lambda place: place.backend == backend)
-        self._make_room(self._total, "for all servers together", lambda place: True)
+            self._make_room(self.limits.processes_per_user, "for one user", lambda place: place.user == user)
+        self._make_room(self.limits.processes_per_server, f"of {backend}", lambda place: place.backend == backend)
+        self._make_room(self.limits.processes, "for all servers together", lambda place: True)
         place = Place(self, backend, user)
         self._places[place] = None
         place.used()

@@ -101,6 +101,16 @@ class RemoteServer(Server):
         return parts.scheme == "http" and parts.hostname not in ("localhost", "127.0.0.1", "::1")
 
 
+class Limits(BaseModel):
+    """How many processes there may be at the same time."""
+
+    model_config = ConfigDict(frozen=True)
+
+    processes: int = Field(default=64, ge=1)
+    processes_per_server: int = Field(default=32, ge=1)
+    processes_per_user: int = Field(default=32, ge=1)
+
+
 AnyServer = StdioServer | FilesServer | RemoteServer
 
 
@@ -114,10 +124,13 @@ class Configuration(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     servers: dict[str, AnyServer]
+    limits: Limits = Limits()
     notes: tuple[str, ...] = ()
     stamp: Stamp = ()
 
 
+# Beside the servers there is what holds for all of them; programs that read such files know it not.
+DOCUMENT = frozenset({"mcpServers", "limits"})
 KINDS: dict[str, type[Server]] = {"builtin": FilesServer, "command": StdioServer, "url": RemoteServer}
 ALL_KEYS = frozenset(key for model in KINDS.values() for key in model.model_fields)
 
@@ -126,10 +139,10 @@ def read(path: Path) -> Configuration:
     """What the file says. Raises SettingsError, naming the line or key and never a value."""
     text, notes, read_from = _text(path)
     document = _document(text)
-    notes += _unknown(document, {"mcpServers"}, FILE)
+    notes += _unknown(document, DOCUMENT, FILE)
     given = document.get("mcpServers")
     if not isinstance(given, dict):
-        hint = _misspelt(text, (), document, {"mcpServers"}, {"mcpServers"})
+        hint = _misspelt(text, (), document, DOCUMENT, {"mcpServers"})
         raise SettingsError(hint or f'{FILE}: "mcpServers" is missing, or is no object')
     servers: dict[str, AnyServer] = {}
     origin: dict[str, str] = {}
@@ -151,7 +164,8 @@ def read(path: Path) -> Configuration:
         elif server.enabled and isinstance(server, FilesServer):
             root = path.parent / server.root.expanduser()
             servers[name] = server.model_copy(update={"root": root})
-    return Configuration(servers=servers, notes=tuple(notes), stamp=stamp(read_from))
+    limits = _limits(text, document.get("limits", {}), notes)
+    return Configuration(servers=servers, limits=limits, notes=tuple(notes), stamp=stamp(read_from))
 
 
 def stamp(about: os.stat_result) -> Stamp:
@@ -242,6 +256,13 @@ def _server(text: str, key: str, about: Any, notes: list[str]) -> Server:
         set_anyway = [key for key in ("share", "idle_stop") if getattr(server, key) is not None]
         notes += [f"{where}.{key}: only of servers with a command, ignored" for key in set_anyway]
     return server
+
+
+def _limits(text: str, about: Any, notes: list[str]) -> Limits:
+    if not isinstance(about, dict):
+        raise SettingsError(f"{_place(text, ('limits',))} must be an object")
+    notes += _unknown(about, Limits.model_fields, f"{FILE}: limits")
+    return _validate(text, Limits, about, ("limits",))
 
 
 M = TypeVar("M", bound=BaseModel)

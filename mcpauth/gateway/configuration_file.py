@@ -30,13 +30,14 @@ SECOND_LOOK = 1.0
 class ConfigurationFile:
     """``take`` gets what a changed file says; it raises SettingsError when that cannot be, and then takes nothing.
 
-    ``problem`` says why the file as it is now was refused; ``notes`` is what the owner should hear of what was taken.
+    ``problem`` says why the file as it is now was refused; ``notes`` is what the owner should hear of what was taken,
+    ``limits`` are those that hold.
     """
 
     def __init__(self, path: Path, taken: Configuration, take: Callable[[Configuration], None]) -> None:
         self._path, self._take = path, take
         self.problem: str | None = None
-        self.notes = taken.notes
+        self.notes, self.limits = taken.notes, taken.limits
         self._stamp = taken.stamp
         self._watching: asyncio.Task[None] | None = None
 
@@ -85,7 +86,7 @@ class ConfigurationFile:
         except SettingsError as error:
             self._refuse(error)
             return
-        self.problem, self.notes = None, given.notes
+        self.problem, self.notes, self.limits = None, given.notes, given.limits
         logger.info("configuration_taken", extra=log.fields(servers=", ".join(given.servers)))
         self._tell()
 

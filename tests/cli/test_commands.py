@@ -90,6 +90,7 @@ async def test_status_says_how_it_is(either: Either, add_owner: AddOwner) -> Non
     assert found["users"] == {"owner": 1, "member": 0, "pending": 0}
     assert found["ownerNeeded"] is False
     assert [one["name"] for one in found["servers"]] == ["files"]
+    assert found["processes"] == {"running": 0, "most": 64}
 
 
 async def test_status_and_the_start_say_what_is_switched_on(tmp_path: Path, command: Run) -> None:
@@ -315,6 +316,7 @@ def test_a_client_that_waits_is_named_with_what_to_do() -> None:
         "clients": 1,
         "sessions": {"clients": 0, "browsers": 0},
         "servers": [],
+        "processes": {"running": 0, "most": 64},
         "configurationProblem": None,
         "configurationNotes": [],
         "sseUrl": None,

@@ -8,6 +8,7 @@ import pytest
 from mcpauth.errors import BackendUnavailable
 from mcpauth.gateway.back_off import BackOff
 from mcpauth.gateway.children import Children
+from mcpauth.gateway.configuration import Limits
 from tests.fakes.mcp_client import Client, ModernClient, gone, is_running, principal
 from tests.gateway.conftest import CHILD
 
@@ -55,7 +56,7 @@ async def test_after_it_was_asked_what_it_offers_no_child_goes_on(serve, child, 
 
 
 async def test_what_a_backend_offers_can_be_asked_when_all_its_children_are_busy(serve, child, ambient):
-    gateway = await serve(child("fake", "a", children=Children(ambient, per_backend=1)))
+    gateway = await serve(child("fake", "a", children=Children(ambient, Limits(processes_per_server=1))))
     await gateway.settled()
     client = await begin(gateway)
     replies = await waiting(client)
@@ -140,10 +141,14 @@ async def test_a_request_a_question_and_a_subscription_keep_a_child(serve, child
 
 @pytest.mark.parametrize(
     ("limits", "named"),
-    [({"per_user": 2}, "for one user"), ({"per_backend": 2}, "of fake"), ({"total": 2}, "for all servers together")],
+    [
+        ({"processes_per_user": 2}, "for one user"),
+        ({"processes_per_server": 2}, "of fake"),
+        ({"processes": 2}, "for all servers together"),
+    ],
 )
 async def test_the_least_recently_used_that_is_idle_makes_room(serve, child, ambient, limits, named):
-    children = Children(ambient, **limits)
+    children = Children(ambient, Limits(**limits))
     gateway = await serve(child("fake", "a", children=children))
     await gateway.settled()
     one, two, three = [await begin(gateway, number=number) for number in range(3)]
@@ -168,7 +173,7 @@ async def test_the_least_recently_used_that_is_idle_makes_room(serve, child, amb
 
 
 async def test_a_user_who_has_many_leaves_the_others_theirs(serve, child, ambient):
-    gateway = await serve(child("fake", "a", children=Children(ambient, per_user=1)))
+    gateway = await serve(child("fake", "a", children=Children(ambient, Limits(processes_per_user=1))))
     bob = await begin(gateway, subject="bob")
     before = await pid(bob)
     for number in range(3):
@@ -185,7 +190,7 @@ async def test_those_that_will_not_end_are_not_forgotten(ambient):
         async def close(self, reason=""):
             await asyncio.Event().wait()
 
-    children = Children(ambient, per_backend=2)
+    children = Children(ambient, Limits(processes_per_server=2))
     for _ in range(4):
         children.place("fake", None).child = Stubborn()
     with pytest.raises(BackendUnavailable, match="still ending"):
@@ -195,7 +200,7 @@ async def test_those_that_will_not_end_are_not_forgotten(ambient):
 
 
 async def test_modern_callers_and_sessions_are_counted_alike(serve, child, ambient):
-    gateway = await serve(child("fake", "--dual", "a", children=Children(ambient, per_user=1)))
+    gateway = await serve(child("fake", "--dual", "a", children=Children(ambient, Limits(processes_per_user=1))))
     await gateway.settled()
     before = await pid(await begin(gateway))
     modern = ModernClient(gateway, "fake")

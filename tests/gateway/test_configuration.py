@@ -194,3 +194,20 @@ def test_what_is_ignored_is_named_with_what_was_meant(write, server, said):
 )
 def test_deny_wins_over_allow(given, tool, admitted):
     assert configuration.ToolFilter(**given).admits(tool) is admitted
+
+
+def test_there_are_limits_unless_others_are_given(write):
+    assert configuration.read(write({})).limits == configuration.Limits()
+    given = configuration.read(write('{"mcpServers": {}, "limits": {"processes": 3, "proceses_per_user": 1}}'))
+    assert given.limits == configuration.Limits(processes=3)
+    (note,) = given.notes
+    assert note == 'mcp.json: limits.proceses_per_user: unknown, ignored; did you mean "processes_per_user"?'
+
+
+@pytest.mark.parametrize(
+    ("limits", "refused"),
+    [('{"processes": 0}', "limits.processes"), ('{"processes": "x"}', "limits.processes"), ("7", "limits must be")],
+)
+def test_limits_that_are_none_are_refused(write, limits, refused):
+    with pytest.raises(SettingsError, match=refused):
+        configuration.read(write('{"mcpServers": {}, "limits": ' + limits + "}"))

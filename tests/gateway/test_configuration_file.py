@@ -155,3 +155,9 @@ async def test_nothing_is_left_when_it_is_watched_no_more(tmp_path, told):
     await asyncio.sleep(0.01)
     await watched.file.close()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+async def test_the_limits_are_those_of_the_file_that_was_taken(watched):
+    watched.write({**TWO, "limits": {"processes": 3}})
+    await watched.taken.get()
+    assert watched.file.limits.processes == 3
