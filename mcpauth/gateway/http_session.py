@@ -180,7 +180,7 @@ async def follow(events: Events, hear: Callable[[bytes], None], room: Room, answ
                 if event.name == "message":
                     hear(event.data)
                 await room.wait()
-                if patience.when() is None and answered():
+                if patience.when() is None and answered() and not events.complete:
                     patience.reschedule(asyncio.get_running_loop().time() + LINGER)
 
 

@@ -130,6 +130,11 @@ class Events:
     def __aiter__(self) -> "Events":
         return self
 
+    @property
+    def complete(self) -> bool:
+        """Whether nothing more will come: the end has come too."""
+        return not self._ready and self._content.at_eof()
+
     async def __anext__(self) -> Event:
         while not self._ready:
             try:
