@@ -68,13 +68,20 @@ class WebServer(Answer):
     handlers: Annotated[Mapping[str, Handler], BeforeValidator(_none)] = Field({}, validation_alias="Handlers")
 
 
+class TcpPort(Answer):
+    """``forward`` is where its connections go, when they are passed on as they are."""
+
+    forward: str = Field("", validation_alias="TCPForward")
+
+
 class ServeConfig(Answer):
-    """``tailscale serve status --json``. ``web`` and ``funnel`` are by ``host:port``.
+    """``tailscale serve status --json``. ``web`` and ``funnel`` are by ``host:port``, ``tcp`` by port.
 
     ``foreground`` are those that end with the command that began them, which is one without --bg.
     """
 
     web: Annotated[Mapping[str, WebServer], BeforeValidator(_none)] = Field({}, validation_alias="Web")
+    tcp: Annotated[Mapping[str, TcpPort], BeforeValidator(_none)] = Field({}, validation_alias="TCP")
     funnel: SetKeys = Field(frozenset(), validation_alias="AllowFunnel")
     foreground: Annotated[Mapping[str, "ServeConfig"], BeforeValidator(_none)] = Field(
         {}, validation_alias="Foreground"

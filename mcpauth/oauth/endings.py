@@ -9,10 +9,13 @@ from typing import Literal, NamedTuple
 
 from ..models.records import Step, StepKind, Story
 
-State = Literal["connected", "going on", "waiting", "stopped"]
+State = Literal["connected", "looked at", "going on", "waiting", "stopped"]
 
 # A client that is not done goes on within this; a person at a page takes longer, and a page is good for an hour.
 PATIENCE, PERSON, PAGE = 60, 600, 3600
+
+# What `doctor` calls itself. Strangers may do so too: then their looks around are taken for its own, and nothing else.
+DOCTOR = ("mcpauth-doctor",)
 
 AGAIN = "Connect again from the client."
 RECONNECT = "Remove the connection in the client and add it again: it then registers anew."
@@ -360,6 +363,10 @@ ENDINGS = (
             "The client opens a browser next; it was blocked, or the client gave up.",
             f"Allow pop-ups, or copy the link that the client shows. {AGAIN}",
         ),
+    ),
+    Ending(
+        lambda c: c.story.user_agents == DOCTOR and all(step.kind in ("challenge", "discovery") for step in c.steps),
+        Verdict("looked at", "looked at by `doctor`, which goes no further"),
     ),
     Ending(
         lambda c: c.has("lost") and c.ends_with("lost"),

@@ -50,6 +50,8 @@ async def test_a_server_on_this_computer_is_well(
         told = await command("doctor", "--json", **settings(server))
         assert (told.status, told.json["ok"]) == (0, True)
         assert {one["verdict"] for one in told.json["findings"]} == {"fine"}
+        (story,) = (await command("trace", "--json", **settings(server))).json
+        assert (story["state"], story["verdict"]) == ("looked at", "looked at by `doctor`, which goes no further")
 
 
 async def test_a_socket_is_looked_at_through_the_socket(tmp_path: Path, command: Run) -> None:

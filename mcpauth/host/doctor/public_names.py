@@ -3,6 +3,7 @@
 This system may know names of its own: within a tailnet, a name leads to an address that only the tailnet reaches.
 """
 
+import asyncio
 from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import NamedTuple
@@ -38,7 +39,7 @@ class PublicNames:
     async def addresses(self, host: str) -> Addresses | None:
         """Those that the internet knows; None when no name server can be asked."""
         try:
-            return Addresses(await self._ask(host, "A"), await self._ask(host, "AAAA"))
+            return Addresses(*await asyncio.gather(self._ask(host, "A"), self._ask(host, "AAAA")))
         except dns.resolver.NXDOMAIN:
             return Addresses([], [])
         except (dns.exception.DNSException, OSError):
