@@ -105,35 +105,40 @@ def _other_name(status: Status, host: str) -> Finding:
 
 def _mapping(config: ServeConfig, address: str, settings: Settings) -> Finding:
     """What is at / of the public address, and whether something else is in its way."""
-    check, command, mounts = (
-        f"https://{address.removesuffix(':443')}",
-        place.command(settings),
-        _mounts(config, address),
-    )
-    root = mounts.get("/", "")
-    if place.path_here(root, settings) == "/":
-        hidden = [path for path in mounts if _hides(path, mounts[path], settings)]
-        if hidden:
-            return Finding.warning(
-                check,
-                f"{', '.join(hidden)} there leads elsewhere: clients need it from this server",
-                f"tailscale serve reset && {command}",
-            )
-        if address not in config.web:
-            return Finding.warning(
-                check, "leads here for as long as that `tailscale` command runs, and no longer", command
-            )
-        return Finding.fine(check, f"leads here ({root})")
+    check, command = f"https://{address.removesuffix(':443')}", place.command(settings)
+    anew = f"tailscale serve reset && {command}   (reset takes away all that is mounted)"
+    mounts = _mounts(config, address)
+    if place.path_here(mounts.get("/", ""), settings) != "/":
+        return _astray(config, address, settings, check, anew)
+    if hidden := [path for path, proxy in mounts.items() if _hides(path, proxy, settings)]:
+        found = f"{', '.join(hidden)} there leads elsewhere: clients need it from this server"
+        return Finding.warning(check, found, anew)
+    if address not in config.web:
+        found = "leads here for as long as that `tailscale` command runs, and no longer"
+        return Finding.warning(check, found, command)
+    return Finding.fine(check, f"leads here ({mounts['/']})")
+
+
+def _astray(config: ServeConfig, address: str, settings: Settings, check: str, anew: str) -> Finding:
+    """Where it leads to, when that is not the beginning of this server."""
+    command, mounts, port = place.command(settings), _mounts(config, address), address.rpartition(":")[2]
+    root = mounts.pop("/", "")
     if here := [path for path, proxy in mounts.items() if place.path_here(proxy, settings) is not None]:
         return Finding.warning(
             check,
             f"leads here beneath {', '.join(here)} only: --set-path takes that off each request, and hides "
             "/.well-known, /authorize and /token, by which clients find everything",
-            f"tailscale serve reset && {command}",
+            anew,
+        )
+    if forward := next((one.tcp[port].forward for one in _every(config) if port in one.tcp), ""):
+        return Finding.problem(
+            check,
+            f"every connection is passed on to {forward} as it is: nobody there speaks TLS, or learns who comes",
+            anew,
         )
     if root or mounts:
-        what = f"leads to {root}" if root else "has nothing at /"
-        return Finding.problem(check, f"{what}, and not to this server", f"{command}   (in place of what is at / now)")
+        found = f"leads to {root}, not to the beginning of this server" if root else "has nothing at /"
+        return Finding.problem(check, found, f"{command}   (in place of what is at / now)")
     if elsewhere := _elsewhere(config, address, settings):
         return Finding.problem(
             check,

@@ -45,6 +45,19 @@ async def test_a_damaged_one(tmp_path: Path) -> None:
     assert "not a database" in look(path).found
 
 
+async def test_one_that_opens_and_has_what_must_not_be(tmp_path: Path) -> None:
+    path = tmp_path / "mcpauth.sqlite3"
+    await (await Database.open(path)).close()
+    connection = sqlite3.connect(path)
+    connection.executescript(
+        "create table t (a); insert into t values (null); pragma writable_schema=on;"
+        "update sqlite_master set sql = 'create table t (a not null)' where name = 't';"
+    )
+    connection.close()
+    found = look(path)
+    assert (found.verdict, "NULL value in t.a" in found.found) == ("problem", True)
+
+
 async def test_one_of_a_newer_version(tmp_path: Path) -> None:
     path = tmp_path / "mcpauth.sqlite3"
     await (await Database.open(path)).close()

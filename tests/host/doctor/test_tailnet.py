@@ -66,7 +66,7 @@ async def test_a_path_mount_is_warned_of(settings: Read, tailscaled: FakeTailsca
     assert found.verdict == "warning"
     assert "--set-path" in found.found
     assert "/.well-known" in found.found
-    assert found.fix.endswith(COMMAND)
+    assert found.fix.startswith(f"tailscale serve reset && {COMMAND}")
 
 
 async def test_a_mount_that_hides_our_addresses_is_warned_of(settings: Read, tailscaled: FakeTailscaled) -> None:
@@ -89,6 +89,13 @@ async def test_another_port_than_443_is_no_use(settings: Read, tailscaled: FakeT
     assert f"{HOST}:8443" in found.found
     assert "Claude connect to port 443 only" in found.found
     assert found.fix == COMMAND
+
+
+async def test_a_port_that_is_passed_on_as_it_is(settings: Read, tailscaled: FakeTailscaled) -> None:
+    tailscaled.serve_config = {"TCP": {"443": {"TCPForward": "127.0.0.1:3210"}}, "AllowFunnel": {f"{HOST}:443": True}}
+    found = of(URL, await look(settings(), tailscaled))
+    assert (found.verdict, "passed on to 127.0.0.1:3210" in found.found) == ("problem", True)
+    assert COMMAND in found.fix
 
 
 async def test_what_ends_with_its_terminal_is_warned_of(settings: Read, tailscaled: FakeTailscaled) -> None:
