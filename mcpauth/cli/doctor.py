@@ -3,6 +3,7 @@
 import argparse
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Mapping
 from functools import partial
@@ -56,7 +57,7 @@ async def examine(examination: Examination, report: "Report") -> int:
 
 def _held(path: Path) -> bool:
     """Whether a process has the data directory. Nothing is made for somebody who only looks."""
-    if not path.exists():
+    if not os.path.exists(path):
         return False
     try:
         with FileLock(path, timeout=0, mode=0o600):

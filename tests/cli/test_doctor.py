@@ -9,10 +9,11 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from mcpauth.control import ask
-from tests.cli.conftest import Done, Run
+from tests.cli.conftest import Done, Run, address
 from tests.fakes.name_server import FakeNameServer
 from tests.fakes.tailscaled import HOST, FakeTailscaled
 from tests.live import SERVER, LiveServer
@@ -88,8 +89,16 @@ async def test_a_start_that_nothing_leads_to_says_so_with_the_command(
 async def test_a_start_does_not_wait_for_tailscale(server: LiveServer, tailscaled: FakeTailscaled) -> None:
     tailscaled.held = asyncio.Event()
     async with server:
-        assert server.printed[0].startswith("mcpauth ")
+        async with aiohttp.ClientSession() as http, http.get(f"{address(server)}/auth/oauth/health") as answer:
+            assert answer.status == 200
         tailscaled.held.set()
+
+
+async def test_a_tailscale_that_talks_nonsense_fails_no_start(server: LiveServer, tailscaled: FakeTailscaled) -> None:
+    tailscaled.answer = b"<html>"
+    async with server:
+        status = await ask(server.directory / "data", "status", {})
+        assert [one["fix"] for one in status["problems"]] == ["sudo systemctl restart tailscaled"]
 
 
 async def test_a_start_where_all_is_well_says_nothing(server: LiveServer, tailscaled: FakeTailscaled) -> None:

@@ -1,6 +1,7 @@
 """All checks, in groups that are looked at side by side."""
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -54,12 +55,11 @@ class Examination:
         runs = (await asyncio.shield(status)).status is not None or self._held
 
         def look() -> list[Finding]:
-            found = database.look(self._database, runs)
-            return [
-                *folder.look(self._settings, self._directory),
-                *([found] if found else []),
-                *backends.look(self._settings.data_dir, self._environ, runs),
-            ]
+            found, data_dir = folder.look(self._settings, self._directory), self._settings.data_dir
+            if data_dir.is_dir() and not os.access(data_dir, os.R_OK | os.X_OK):
+                return found  # It is another user's, which was said.
+            known = database.look(self._database, runs)
+            return [*found, *([known] if known else []), *backends.look(data_dir, self._environ, runs)]
 
         return await asyncio.to_thread(look)
 

@@ -1,5 +1,6 @@
 """The settings and the data directory: who may read what is in it, and whether the database is whole."""
 
+import contextlib
 import os
 import re
 import shlex
@@ -50,43 +51,42 @@ def _permissions(data_dir: Path, directory: Path) -> Iterator[Finding]:
 
 def _owner(data_dir: Path) -> Finding | None:
     """Root can do with it what it wants, and leaves files there that the owner cannot use."""
-    paths = [data_dir, *data_dir.iterdir()] if os.access(data_dir, os.R_OK | os.X_OK) else [data_dir]
-    owner, me = data_dir.lstat().st_uid, os.geteuid()
-    strange = [path for path in paths if path.lstat().st_uid not in {owner, me}]
-    if owner != me and me != 0:
+    owner, me = data_dir.stat().st_uid, os.geteuid()
+    if me not in (owner, 0):
         return Finding.problem(
             "data directory",
             f"{data_dir} belongs to another user",
             f"run this as that user, or: sudo chown -R {me} {_quoted(data_dir)}",
         )
-    if strange or (me == 0 and owner != 0):
-        what = f"{strange[0].name} in it belongs to somebody else" if strange else "it is not root's, and you are root"
+    strange = [path.name for path, about in _files(data_dir, "*") if about.st_uid != owner]
+    if strange or me != owner:
+        found = (
+            f"{strange[0]} in {data_dir} belongs to somebody else" if strange else "it is not root's, and you are root"
+        )
         return Finding.warning(
-            "data directory", f"{data_dir}: {what}", f"sudo chown -R {owner} {_quoted(data_dir)}, and work as that user"
+            "data directory", found, f"sudo chown -R {owner} {_quoted(data_dir)}, and work as that user"
         )
     return None
 
 
 def _open_to_others(data_dir: Path) -> Finding | None:
-    private = [path for glob in PRIVATE for path in data_dir.glob(glob)]
-    if loose := [path.name for path in private if _mode(path) & OTHERS]:
+    private = [one for glob in PRIVATE for one in _files(data_dir, glob)]
+    if loose := sorted(path for path, about in private if about.st_mode & OTHERS):
         return Finding.problem(
             "data directory",
-            f"others may read {', '.join(sorted(loose))}",
-            f"chmod 700 {_quoted(data_dir)} && chmod 600 "
-            + " ".join(_quoted(data_dir / name) for name in sorted(loose)),
+            f"others may read {', '.join(path.name for path in loose)}",
+            f"chmod 700 {_quoted(data_dir)} && chmod 600 {' '.join(map(_quoted, loose))}",
         )
     if data_dir.stat().st_mode & OTHERS:
         return Finding.problem("data directory", f"others may look into {data_dir}", f"chmod 700 {_quoted(data_dir)}")
     return None
 
 
-def _mode(path: Path) -> int:
-    """Nothing of a file that has just gone, as those of a database do that is closed."""
-    try:
-        return path.stat().st_mode
-    except FileNotFoundError:
-        return 0
+def _files(data_dir: Path, glob: str) -> Iterator[tuple[Path, os.stat_result]]:
+    """But for those that have just gone, as some of a database do that is closed."""
+    for path in data_dir.glob(glob):
+        with contextlib.suppress(FileNotFoundError):
+            yield path, path.lstat()
 
 
 def _has_a_secret(env: Path) -> bool:

@@ -12,7 +12,8 @@ from ...settings import Settings
 CHECK = "server"
 START = "python server.py   (or: systemctl --user start mcpauth)"
 RESTART = "stop the server, and start it again"
-SECONDS = 3.0
+# It asks tailscaled, which may take its time.
+SECONDS = 5.0
 
 # Raises OSError when no server listens, OperationError when it refuses.
 Ask = Callable[[str, dict[str, Any]], Awaitable[Any]]
