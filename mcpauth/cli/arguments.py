@@ -40,7 +40,7 @@ def parser() -> argparse.ArgumentParser:
 
     _add(commands, "config", "print what the settings come to")
     _add(commands, "status", "how the server is: addresses, servers, users, sessions, warnings")
-    _doctor(_add(commands, "doctor", "look whether clients can connect, and say what to do where they cannot"))
+    _doctor(_add(commands, "doctor", "look whether apps can connect, and say what to do where they cannot"))
     _add(commands, "systemd", "print a systemd unit for this installation, with today's PATH")
     _try(_add(commands, "try", "connect to the server as a well-known client would, step by step"))
     _users(_group(commands, "user", "who may sign in"))

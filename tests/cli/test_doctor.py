@@ -45,7 +45,7 @@ async def test_a_server_on_this_computer_is_well(
     async with LiveServer(tmp_path) as server:
         done = await command("doctor", **settings(server))
         assert (done.status, done.printed.splitlines()[-1]) == (0, "All is well."), done
-        assert {"Settings and data", "Server", "Tailscale", "As clients see it"} <= set(done.printed.splitlines())
+        assert {"Settings and data", "Server", "Tailscale", "As apps see it"} <= set(done.printed.splitlines())
         assert "  ✓ this server: it is the one that answers there" in done.printed.splitlines()
         assert done.said == ""
         told = await command("doctor", "--json", **settings(server))
@@ -146,7 +146,7 @@ async def test_without_the_internet_it_is_no_failure(
         assert "! public name: it could not be looked at from outside" in done.printed
         asked = len(name_server.asked)
         offline = await command("doctor", "--offline", "--resolver", name_server.address, **settings(server))
-        assert "As clients see it" not in offline.printed
+        assert "As apps see it" not in offline.printed
         assert len(name_server.asked) == asked
 
 

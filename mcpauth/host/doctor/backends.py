@@ -24,7 +24,7 @@ def look(data_dir: Path, environ: Mapping[str, str], running: bool) -> list[Find
         return [Finding.problem(CHECK, str(error), f"correct it: {shlex.quote(str(path))}; it is taken at once")]
     found = [Finding.warning(CHECK, note, "nothing breaks by it; correct it when you can") for note in given.notes]
     if not given.servers:
-        found.append(Finding.warning(CHECK, "no servers are in it: clients will find no tools", f"add one to {path}"))
+        found.append(Finding.warning(CHECK, "no servers are in it: apps will find no tools", f"add one to {path}"))
     if not found:
         found.append(Finding.fine(CHECK, f"{len(given.servers)} servers: {', '.join(given.servers)}"))
     return found if running else [*found, *_missing(given.servers, environ)]

@@ -32,7 +32,7 @@ async def look(settings: Settings, address: str, port: int, tls: ssl.SSLContext,
             await writer.start_tls(tls, server_hostname=host.strip("[]"))
         return _judge(writer.get_extra_info("peercert"), host, settings, now)
     except ssl.SSLCertVerificationError as error:
-        return Finding.problem(CHECK, f"clients refuse it: {_reason(error, host)}", _renew(settings))
+        return Finding.problem(CHECK, f"apps refuse it: {_reason(error, host)}", _renew(settings))
     except (TimeoutError, OSError):
         fix = STUCK if place.at_tailscale(settings) else "let your proxy speak TLS at the port of PUBLIC_URL"
         return Finding.problem(CHECK, f"there is no TLS at {address}", fix)
@@ -56,7 +56,7 @@ def _reason(error: ssl.SSLCertVerificationError, host: str) -> str:
     if error.verify_code in OTHER_NAME:
         return f"it is not for {host}"
     if error.verify_code in SELF_SIGNED:
-        return "nobody whom clients trust has signed it, or the certificate between is not sent with it"
+        return "nobody whom apps trust has signed it, or the certificate between is not sent with it"
     return error.verify_message
 
 

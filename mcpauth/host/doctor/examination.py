@@ -12,7 +12,7 @@ from . import backends, database, folder, running, tailnet
 from .outside import Outside
 from .running import Ask, Running
 
-SETTINGS, SERVER, TAILSCALE, OUTSIDE = "Settings and data", "Server", "Tailscale", "As clients see it"
+SETTINGS, SERVER, TAILSCALE, OUTSIDE = "Settings and data", "Server", "Tailscale", "As apps see it"
 
 
 class Examination:

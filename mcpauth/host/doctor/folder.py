@@ -60,12 +60,9 @@ def _owner(data_dir: Path) -> Finding | None:
         )
     strange = [path.name for path, about in _files(data_dir, "*") if about.st_uid != owner]
     if strange or me != owner:
-        found = (
-            f"{strange[0]} in {data_dir} belongs to somebody else" if strange else "it is not root's, and you are root"
-        )
-        return Finding.warning(
-            "data directory", found, f"sudo chown -R {owner} {_quoted(data_dir)}, and work as that user"
-        )
+        what = f"{strange[0]} in it belongs to somebody else" if strange else "it is not root's, and you are root"
+        fix = f"sudo chown -R {owner} {_quoted(data_dir)}, and work as that user"
+        return Finding.warning("data directory", f"{data_dir}: {what}", fix)
     return None
 
 

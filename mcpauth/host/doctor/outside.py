@@ -87,7 +87,7 @@ class Outside:
         if not known.v4:
             return Finding.problem(
                 NAME,
-                f"{host} has IPv6 addresses only (AAAA): most clients that run elsewhere need IPv4",
+                f"{host} has IPv6 addresses only (AAAA): most apps that run elsewhere need IPv4",
                 f"add an A record; or use the name that Tailscale gives: {place.command(settings)}",
             )
         return Finding.fine(NAME, f"{host} leads to {', '.join(addresses)}")

@@ -14,6 +14,7 @@ START = "python server.py   (or: systemctl --user start mcpauth)"
 RESTART = "stop the server, and start it again"
 # It asks tailscaled, which may take its time.
 SECONDS = 5.0
+ANOTHERS = "the data directory is another user's"
 
 # Raises OSError when no server listens, OperationError when it refuses.
 Ask = Callable[[str, dict[str, Any]], Awaitable[Any]]
@@ -33,7 +34,7 @@ class Running:
         except TimeoutError:
             return cls(None, "it does not answer")
         except PermissionError:
-            return cls(None, "it belongs to another user")
+            return cls(None, ANOTHERS)
         except OperationError as error:
             return cls(None, str(error))
         except OSError:
@@ -44,6 +45,8 @@ def look(running: Running, settings: Settings, held: bool) -> list[Finding]:
     """``held``: a process has the data directory, whether it answers or not."""
     if running.status is not None:
         return list(_said(running.status, settings))
+    if running.reason == ANOTHERS:
+        return [Finding.problem(CHECK, f"it cannot be asked: {ANOTHERS}", "run this as that user")]
     if running.reason or held:
         reason = running.reason or "it does not listen to commands: it is starting or stopping, or it hangs"
         return [Finding.problem(CHECK, f"a server has the data directory, and {reason}", f"{RESTART}, as its user")]

@@ -85,7 +85,7 @@ def _unnamed(status: Status, config: ServeConfig, settings: Settings) -> Finding
         return None
     return Finding.problem(
         CHECK,
-        f"https://{status.dns_name} leads here, and the settings do not name it: clients there are turned away",
+        f"https://{status.dns_name} leads here, and the settings do not name it: apps there are turned away",
         f"MCP_OAUTH_PUBLIC_URL=https://{status.dns_name} into .env, and start the server again",
     )
 
@@ -98,7 +98,7 @@ def _other_name(status: Status, host: str) -> Finding:
     return Finding.problem(
         CHECK,
         f"this machine is {status.dns_name}, and MCP_OAUTH_PUBLIC_URL says {host}",
-        f"MCP_OAUTH_PUBLIC_URL=https://{status.dns_name} (then every client has to be connected again)"
+        f"MCP_OAUTH_PUBLIC_URL=https://{status.dns_name} (then every app has to be connected again)"
         + (rename if suffix == status.magic_dns_suffix else ""),
     )
 
@@ -111,7 +111,7 @@ def _mapping(config: ServeConfig, address: str, settings: Settings) -> Finding:
     if place.path_here(mounts.get("/", ""), settings) != "/":
         return _astray(config, address, settings, check, anew)
     if hidden := [path for path, proxy in mounts.items() if _hides(path, proxy, settings)]:
-        found = f"{', '.join(hidden)} there leads elsewhere: clients need it from this server"
+        found = f"{', '.join(hidden)} there leads elsewhere: apps need it from this server"
         return Finding.warning(check, found, anew)
     if address not in config.web:
         found = "leads here for as long as that `tailscale` command runs, and no longer"
@@ -127,7 +127,7 @@ def _astray(config: ServeConfig, address: str, settings: Settings, check: str, a
         return Finding.warning(
             check,
             f"leads here beneath {', '.join(here)} only: --set-path takes that off each request, and hides "
-            "/.well-known, /authorize and /token, by which clients find everything",
+            "/.well-known, /authorize and /token, by which apps find everything",
             anew,
         )
     if forward := next((one.tcp[port].forward for one in _every(config) if port in one.tcp), ""):

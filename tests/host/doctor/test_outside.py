@@ -180,7 +180,7 @@ async def test_a_certificate_that_clients_refuse(
     await front.stop()
     front = Front(base_url, Authority(tmp_path, "Somebody").server(HOST))
     found = (await look(front.port))[-1]
-    assert "nobody whom clients trust" in found.found
+    assert "nobody whom apps trust" in found.found
     await front.stop()
 
 

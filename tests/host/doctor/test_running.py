@@ -66,6 +66,14 @@ def test_it_holds_the_folder_and_does_not_listen(settings: Read) -> None:
     assert (found.verdict, "does not listen" in found.found) == ("problem", True)
 
 
+async def test_it_is_another_users(settings: Read) -> None:
+    async def forbidden(operation: str, arguments: dict[str, Any]) -> Any:
+        raise PermissionError
+
+    (found,) = running.look(await Running.ask(forbidden), settings(), held=True)
+    assert (found.verdict, found.fix) == ("problem", "run this as that user")
+
+
 async def test_it_does_not_answer(settings: Read, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(running, "SECONDS", 0.05)
 
