@@ -28,6 +28,11 @@ class BackendSession(Protocol):
 
     async def close(self) -> None: ...
 
+    @property
+    def runs(self) -> bool:
+        """False where the next request would start a process."""
+        ...
+
 
 class ModernSession(Protocol):
     """A backend in the modern era; others may be using it at the same time."""
@@ -45,6 +50,7 @@ class Backend(Protocol):
     name: str
     legacy_only: bool  # it is not asked for the modern era
     starts_processes: bool  # a session costs one, and is begun only when it is needed
+    idle_stop: int  # seconds
     announces: bool  # ``on_changed`` hears of every change, so that nobody has to listen for that
 
     async def start(self) -> None:
@@ -68,6 +74,10 @@ class Backend(Protocol):
 
     async def join(self, caller: Caller) -> ModernSession:
         """For a request of a modern caller, to be sent at once: a session that waits is soon idle."""
+        ...
+
+    def runs(self, caller: Caller) -> bool:
+        """False where a request of the modern caller would start a process."""
         ...
 
     @property

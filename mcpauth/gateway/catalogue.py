@@ -9,9 +9,10 @@ from .. import log
 from ..ambient import Ambient
 from ..errors import BackendUnavailable, GatewayError, UnknownBackend
 from . import frames
+from .bridge import legacized
 from .eras import LEGACY, NEWEST_LEGACY
 from .frames import Frame
-from .listing import Kind, Listing
+from .listing import Kind
 from .modern.caller import normal
 from .probe import ModernOffer, Offer, probe
 from .served import Served
@@ -24,7 +25,8 @@ logger = logging.getLogger(__name__)
 PATIENCE = 10.0
 PROBING = 60.0
 BACK_OFF = (5, 15, 60, 300)
-# What was heard is good for so long where nobody would hear of a change: while no child runs, none can tell of it.
+# What was heard is looked at again when a process is started anyway, if it is older than this: while none runs,
+# nobody can tell of a change.
 LATELY = 300
 # Answers to initialize that are remembered of one backend, and how much a client may say to get one of them.
 GREETINGS, SAID = 32, 4096
@@ -179,8 +181,11 @@ class Catalogue:
     def greeting(self, backend: str, initialize: Frame) -> Frame | None:
         """The result of an initialize, when it is known what the backend would say."""
         entry, asked = self._entry(backend), Asked.by(initialize)
-        if entry.state != "ok" or entry.varies or asked is None:
+        if entry.state != "ok" or entry.varies or asked is None or entry.offer is None:
             return None
+        if entry.offer.greeting is None and entry.offer.modern.discovered is not None:
+            # Over the bridge it is made of this anyway.
+            return frames.members(legacized.greeting(initialize, backend, entry.offer.modern.discovered)["result"])
         # Few servers look at what a client says of itself: to others they say what they have said to us.
         return entry.greetings.get(asked) or entry.greetings.get(asked._replace(said=None))
 
@@ -198,16 +203,26 @@ class Catalogue:
         if backend in self._entries:
             self._entries[backend].varies = True
 
-    async def lately(self, backend: str) -> Listing | None:
-        """What the backend lists in the older era, as of a short while ago; None when only it can tell."""
+    async def remembered(self, backend: str) -> Offer | None:
+        """What the backend offered when it was asked last; None when only it can tell."""
         entry = self._entry(backend)
-        if entry.state == "ok" and self._ambient.now() >= entry.offered_at + LATELY:
+        if entry.probing is not None:
+            await asyncio.wait([entry.probing], timeout=self._patience)
+        return entry.offer if entry.state == "ok" and entry.probing is None else None
+
+    def aged(self, backend: str) -> bool:
+        """Whether what is remembered should be looked at again by whoever starts a process of the backend anyway."""
+        entry = self._entry(backend)
+        return entry.state == "ok" and self._ambient.now() >= entry.offered_at + LATELY
+
+    def retry(self) -> None:
+        """What failed is tried again when it is time, whether anybody asks or not: who listens is told."""
+        for entry in self._entries.values():
+            self._retry(entry)
+
+    def _retry(self, entry: _Entry) -> None:
+        if entry.state == "failed" and self._ambient.now() >= entry.retry_at:
             self._probe(entry)
-            if entry.probing is not None:
-                await asyncio.wait([entry.probing], timeout=self._patience)
-        if entry.state != "ok" or entry.probing is not None or entry.offer is None:
-            return None
-        return entry.offer.listing if entry.offer.greeting is not None else None
 
     def _entry(self, backend: str) -> _Entry:
         if backend not in self._entries:
@@ -227,8 +242,7 @@ class Catalogue:
     async def _wait(self, entries: list[_Entry]) -> None:
         """What failed is tried again now and then, but nobody waits for it a second time."""
         for entry in entries:
-            if entry.state == "failed" and self._ambient.now() >= entry.retry_at:
-                self._probe(entry)
+            self._retry(entry)
         first = [entry.probing for entry in entries if entry.state == "starting" and entry.probing is not None]
         if first:
             await asyncio.wait(first, timeout=self._patience)
@@ -257,7 +271,8 @@ class Catalogue:
             event = "backend_returned" if entry.state == "failed" else "backend_probed"
             entry.state, entry.reason, entry.failures = "ok", None, 0
             entry.offered_at = self._ambient.now()
-            entry.greetings = _greetings(entry.offer)
+            if before is None or before.greeting != entry.offer.greeting:
+                entry.greetings = _greetings(entry.offer)
             about = log.fields(backend=entry.served.name, tools=len(entry.offer.tools))
             logger.info(event, extra=about)
             changed = frozenset() if before is None else entry.offer.differences(before)

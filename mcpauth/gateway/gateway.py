@@ -348,8 +348,13 @@ class Gateway:
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(SWEEP)
-            self._sessions.sweep()
-            self.stop_idle()
+            self.look_around()
+
+    def look_around(self) -> None:
+        """What is due now and then: sessions and children that nobody uses end, backends that failed are tried."""
+        self._sessions.sweep()
+        self.stop_idle()
+        self._catalogue.retry()
 
     def stop_idle(self) -> None:
         """End the children that modern callers have not used for long."""

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping
 
 from ..errors import BackendUnavailable
 from .backend import RETIRED, ModernSession
+from .children import IDLE_STOP
 from .configuration import RemoteServer
 from .frames import Frame
 from .http_headers import expand
@@ -24,6 +25,7 @@ class HttpBackend:
     """Raises SettingsError when made, for a header that cannot be sent."""
 
     starts_processes = False
+    idle_stop = IDLE_STOP
     announces = False
 
     def __init__(
@@ -74,6 +76,9 @@ class HttpBackend:
         self._look_again()
         said = self._upstream.without_own(caller.headers)
         return ModernHttpSession(self._requests, said, self._parameters)
+
+    def runs(self, caller: Caller) -> bool:
+        return True
 
     @property
     def busy(self) -> bool:

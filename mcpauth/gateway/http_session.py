@@ -42,6 +42,8 @@ class Room:
 class HttpSession:
     """Each request is sent, and its answer read, by a task of its own: cancelling that closes its connection."""
 
+    runs = True
+
     def __init__(
         self, upstream: Upstream, listener: Callable[[Frame], None], ended: Callable[["HttpSession"], None]
     ) -> None:

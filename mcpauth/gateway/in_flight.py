@@ -40,6 +40,11 @@ class InFlight:
         return number in self._waiting
 
     @property
+    def works(self) -> bool:
+        """Whether one of them is more than a subscription."""
+        return any(not exchange.whole for exchange in self._waiting.values())
+
+    @property
     def only(self) -> Exchange | None:
         """The one that waits for its answer, when it is the only one; a subscription waits for other things."""
         found: Exchange | None = None

@@ -83,8 +83,9 @@ class McpSession:
         self._ended = False
 
     def linked(self, backend: str) -> bool:
-        """Whether there is a session with the backend, or soon will be."""
-        return backend in self._links or backend in self._opening
+        """Whether there is a session with the backend, or soon will be; one that would start a process is none."""
+        link = self._links.get(backend)
+        return backend in self._opening or (link is not None and link.session.runs)
 
     def begin(self, work: object, *, is_request: bool) -> None:
         """Raises BackendUnavailable when the client has as much under way as it may have."""

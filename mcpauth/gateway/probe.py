@@ -60,6 +60,13 @@ class Offer:
         self.tools = listing.tools
         self._keys = {kind: listing.definitions[kind] | self.modern.listing.definitions[kind] for kind in KINDS}
 
+    @property
+    def server(self) -> msgspec.Raw | None:
+        """What it says of itself."""
+        if self.modern.discovered is not None:
+            return frames.members(self.modern.discovered.get("_meta")).get(eras.SERVER)
+        return None if self.greeting is None else self.greeting.get("serverInfo")
+
     def kinds(self) -> frozenset[Kind]:
         """Those of which there is something, in either era."""
         return self.listing.kinds() | self.modern.listing.kinds()

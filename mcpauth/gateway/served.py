@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Callable
 
+import msgspec
+
 from ..ambient import Ambient
 from ..errors import BackendUnavailable, InsufficientScope
 from ..models.principal import Principal
@@ -11,6 +13,7 @@ from .bridge.to_legacy import ToLegacy
 from .bridge.to_modern import ToModern
 from .configuration import ToolFilter
 from .frames import Frame
+from .listing import TOOLS, Kind, Listing
 from .modern.caller import Caller
 from .modern.parameters import ByTool
 from .tools import Tool
@@ -86,6 +89,12 @@ class Served:
             return self._bridge.join(caller)
         return await self._backend.join(caller)
 
+    def runs(self, caller: Caller) -> bool:
+        """False where a request of the modern caller would start a process."""
+        if not self.starts_processes:
+            return True
+        return self._bridge.runs(caller) if isinstance(self._bridge, ToLegacy) else self._backend.runs(caller)
+
     @property
     def busy(self) -> bool:
         return self._started and self._backend.busy
@@ -146,6 +155,14 @@ class Served:
 
     def lists(self, principal: Principal, tool: Tool) -> bool:
         return self.tools.admits(tool.name) and principal.permits(self.name, tool.name, read_only=tool.read_only)
+
+    def listed(self, principal: Principal, listing: Listing, kind: Kind) -> list[msgspec.Raw]:
+        """Of what it lists, what the principal may see."""
+        if kind is TOOLS:
+            return [tool.definition for tool in listing.tools.values() if self.lists(principal, tool)]
+        if principal.scope_needed(self.name, read_only=False) is None:
+            return list(listing.definitions[kind].values())
+        return []
 
     def refusal(self, principal: Principal, tool: str, *, read_only: bool) -> str | None:
         """Why the tool may not be called; None when it may. Raises InsufficientScope where consent helps."""

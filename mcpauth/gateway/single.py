@@ -12,7 +12,7 @@ from .answer import Answer, Replies
 from .catalogue import Catalogue
 from .frames import Frame
 from .handshake import LASTING, SET_LEVEL, SUBSCRIBE
-from .listing import KINDS, TOOLS
+from .listing import KINDS
 from .log_message import LEVELS
 from .mcp_session import McpSession
 from .served import Served
@@ -57,6 +57,8 @@ class Single:
             answer = await self._from_memory(principal, session, method, frame)
             if answer is not None:
                 return Answer(reply=frames.encode(answer))
+            if self._catalogue.aged(self.name):
+                self._catalogue.refresh(self.name)
         if self._served.unrestricted(principal):
             return self._relay(session, method, frame)
         if method == "tools/list":
@@ -101,18 +103,13 @@ class Single:
         kind = BY_METHOD.get(method)
         if kind is None or "cursor" in params:
             return None
-        listing = await self._catalogue.lately(self.name)
-        if listing is None or session.linked(self.name):
+        offer = await self._catalogue.remembered(self.name)
+        if offer is None or session.linked(self.name):
             return None
+        listing = offer.listing if offer.greeting is not None else offer.without_tasks
         if not listing.declares(kind.capability):
             return frames.failure(frame["id"], UnknownMethod(f"the server {self.name} has no {kind.capability}"))
-        if kind is TOOLS:
-            listed = [tool.definition for tool in listing.tools.values() if self._served.lists(principal, tool)]
-        elif principal.scope_needed(self.name, read_only=False) is None:
-            listed = list(listing.definitions[kind].values())
-        else:
-            listed = []
-        return frames.result(frame["id"], {kind.member: listed})
+        return frames.result(frame["id"], {kind.member: self._served.listed(principal, listing, kind)})
 
     def _list(self, principal: Principal, answer: Frame) -> Frame:
         return tools.filtered(answer, lambda tool: self._served.lists(principal, tool))

@@ -61,9 +61,9 @@ class StdioBackend:
         self._retired = False
         self._changed: Callable[[], None] = lambda: None
         self._back_offs: dict[str, BackOff] = {}  # by user: nobody makes others wait with what they make crash
-        self._share, self._idle_stop = server.share, server.idle_stop or IDLE_STOP
-        self._modern = SharedSessions(name, self._start_modern, server.share or "user", self._idle_stop, ambient)
-        self._shared = SharedSessions(name, self._start_shared, server.share or "session", self._idle_stop, ambient)
+        self._share, self.idle_stop = server.share, server.idle_stop or IDLE_STOP
+        self._modern = SharedSessions(name, self._start_modern, server.share or "user", self.idle_stop, ambient)
+        self._shared = SharedSessions(name, self._start_shared, server.share or "session", self.idle_stop, ambient)
 
     async def start(self) -> None:
         """Nothing runs before there is a session."""
@@ -86,10 +86,13 @@ class StdioBackend:
         if caller is None:
             # To ask what it offers: that is done one after the other, with pauses, and must not fail for others' sake.
             return await self._start(self._children.beside(self.name), BackOff(self._ambient), make)
-        return await self._start_for(caller.subject, make, self._idle_stop)
+        return await self._start_for(caller.subject, make, self.idle_stop)
 
     async def join(self, caller: Caller) -> Joined:
         return Joined(await self._modern.join(caller), caller)
+
+    def runs(self, caller: Caller) -> bool:
+        return self._modern.runs(caller)
 
     @property
     def busy(self) -> bool:

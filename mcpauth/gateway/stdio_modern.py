@@ -57,6 +57,10 @@ class ModernChild(StdioSession):
     def _paced(self) -> Pace:
         return SharedPace(self._child.hold, self._child.go_on, self._in_flight.alone, self._late)
 
+    @property
+    def works(self) -> bool:
+        return self._in_flight.works
+
     def request(self, frame: Frame) -> Exchange:
         wants_logs = "params" in frame and LOGS.search(frame["params"]) is not None
         exchange = self._send(without_logs(frame) if wants_logs and not self.private else frame)

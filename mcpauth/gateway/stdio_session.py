@@ -74,6 +74,10 @@ class StdioSession:
         return self._over is not None
 
     @property
+    def runs(self) -> bool:
+        return self._over is None
+
+    @property
     def busy(self) -> bool:
         return bool(self._in_flight or self._asked or self._subscribed)
 

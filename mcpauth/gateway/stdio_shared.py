@@ -79,6 +79,10 @@ class SharedChild(StdioSession):
     def busy(self) -> bool:
         return bool(self._in_flight or self._askers) or any(member.uris for member in self._members)
 
+    @property
+    def works(self) -> bool:
+        return self.busy
+
     # What members do.
 
     def enter(self, member: "Member") -> None:
@@ -218,6 +222,10 @@ class Member:
         self._closed = True
         if self._child is not None:
             await self._child.leave(self)
+
+    @property
+    def runs(self) -> bool:
+        return self._child is not None and self._child.runs
 
     def hear(self, frame: Frame) -> None:
         self._listener(dict(frame))

@@ -7,7 +7,7 @@ import sqlite3
 import pytest
 
 from mcpauth.errors import UnknownSession
-from tests.fakes.mcp_client import INITIALIZE, Client, principal
+from tests.fakes.mcp_client import INITIALIZE, Client, ModernClient, gone, principal
 
 # The revision that a backend is asked for by us: what it answers then is known before a client asks.
 NEWEST = {**INITIALIZE, "protocolVersion": "2025-11-25"}
@@ -89,15 +89,83 @@ async def test_what_is_listed_from_memory_is_what_may_be_used(serve, lists):
     assert await ticked.names() == ["poke"]
 
 
-async def test_a_list_that_may_be_old_is_asked_for_again(serve, one, ambient):
+@pytest.mark.parametrize("make", [Client, ModernClient])
+async def test_what_is_remembered_and_old_is_looked_at_when_a_process_is_started_anyway(serve, one, ambient, make):
     gateway = await serve(one)
     await gateway.settled()
-    client = await begin(gateway)
+    other, client = await begin(gateway), make(gateway, "one")
+    if make is Client:
+        await client.initialize(NEWEST)
     one.file.write_text(json.dumps({"tools": ["a", "b"], "prompts": [], "resources": []}))
-    assert await client.names() == ["a"]
+    before = started(one)
     ambient.time += 300
-    assert await client.names() == ["a", "b"]
-    assert not client.gateway._sessions.of_endpoint("one")[0].linked("one")
+    assert await client.names() == ["a"]
+    assert started(one) == before
+    await client.text("a")
+    assert await other.names() == ["a", "b"]
+    # One for the call, one to look.
+    assert len(started(one)) == len(before) + 2
+
+
+@pytest.mark.parametrize("era", ["--modern", "--legacy", "--dual"])
+async def test_modern_clients_start_a_process_with_calls_alone(serve, lists, era):
+    one = lists("one", era, tools=["look", "poke"], prompts=["p"], resources=["x:1"])
+    gateway = await serve(one)
+    await gateway.settled()
+    before = started(one)
+    for who, tools, others in (
+        (principal(), ["look", "poke"], True),
+        (principal(servers={"one": frozenset({"poke"})}), ["poke"], True),
+        (principal("mcp:read"), ["look"], False),
+    ):
+        client = ModernClient(gateway, "one", who)
+        assert (await client.request("server/discover"))["result"]["supportedVersions"] == ["2026-07-28"]
+        assert await client.names() == tools
+        for method, member in (("prompts/list", "prompts"), ("resources/list", "resources")):
+            result = (await client.request(method))["result"]
+            assert bool(result.pop(member)) == others
+            result.pop("_meta", None)
+            assert result == {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
+    assert started(one) == before
+    await ModernClient(gateway, "one").text("look")
+    assert len(started(one)) == len(before) + 1
+
+
+async def test_a_list_that_the_server_does_not_have_is_no_list(serve, child):
+    gateway = await serve(child("fake", "echo", "--modern"))
+    await gateway.settled()
+    answer = await ModernClient(gateway, "fake").send("prompts/list")
+    assert answer.code == -32601
+
+
+async def test_a_legacy_client_of_a_modern_server_starts_a_process_with_calls_alone(serve, lists):
+    one = lists("one", "--modern", tools=["a"], prompts=["p"])
+    gateway = await serve(one)
+    await gateway.settled()
+    before = started(one)
+    client = await begin(gateway, INITIALIZE)
+    await client.notify("notifications/initialized")
+    assert await client.names() == ["a"]
+    assert (await client.request("prompts/list"))["result"]["prompts"]
+    assert started(one) == before
+    await client.text("a")
+    assert len(started(one)) == len(before) + 1
+
+
+@pytest.mark.parametrize("make", [Client, ModernClient])
+async def test_a_list_starts_no_process_in_place_of_one_that_was_idle(serve, one, ambient, make):
+    gateway = await serve(one)
+    await gateway.settled()
+    client = make(gateway, "one")
+    if make is Client:
+        await client.initialize(NEWEST)
+    pid = int(await client.text("a", do="pid"))
+    ambient.time += 900
+    gateway.stop_idle()
+    await gone(pid)
+    before = started(one)
+    assert await client.names() == ["a"]
+    assert started(one) == before
 
 
 async def test_a_restart_strands_no_client(serve, one, lists):

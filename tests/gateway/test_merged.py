@@ -110,6 +110,19 @@ async def test_a_server_that_comes_back_is_announced_and_keeps_its_names(merge, 
     assert await client.names() == ["one__a", "a"]
 
 
+async def test_a_server_that_comes_back_is_announced_though_nobody_asks(merge, child, ambient, tmp_path, monkeypatch):
+    monkeypatch.setattr(catalogue, "PAUSE", 0.0)
+    client = await merge(child("one", f"--fail-once={tmp_path / 'failed'}", "a"))
+    assert await client.names() == []
+    stream = client.listen()
+    client.gateway.look_around()
+    assert [state.state for state in client.gateway.backends()] == ["failed"]
+    ambient.time += 600
+    client.gateway.look_around()
+    assert json.loads(await anext(stream))["method"] == "notifications/tools/list_changed"
+    assert await client.names() == ["a"]
+
+
 async def test_a_change_of_tools_is_announced_once_it_is_in_the_list(merge, child, tmp_path, monkeypatch):
     monkeypatch.setattr(catalogue, "PAUSE", 0.0)
     client = await merge(child("one", "a", f"--tools={tmp_path / 'more'}"))

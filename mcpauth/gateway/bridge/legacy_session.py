@@ -75,6 +75,10 @@ class LegacySession:
         """A call that waits for the client is one, too."""
         return bool(self._calls or self._subscriptions)
 
+    @property
+    def works(self) -> bool:
+        return bool(self._calls)
+
     async def close(self, reason: str = "it is stopping") -> None:
         self._over = True
         error = BackendUnavailable(f"the session with {self._name} has ended: {reason}")

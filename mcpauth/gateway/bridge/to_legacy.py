@@ -10,7 +10,6 @@ from ...ambient import Ambient
 from ...errors import BackendUnavailable, GatewayError, SessionLost, UnknownMethod
 from .. import frames
 from ..backend import Backend
-from ..children import IDLE_STOP
 from ..frames import Frame
 from ..modern.caller import Caller
 from ..modern.shared import SharedSessions
@@ -33,7 +32,7 @@ class ToLegacy:
     def __init__(self, backend: Backend, greeting: Frame, ambient: Ambient, changed: Callable[[], None]) -> None:
         self.greeting = greeting
         self._backend, self._changed = backend, changed
-        self._sessions = SharedSessions(backend.name, self._open, "session", IDLE_STOP, ambient)
+        self._sessions = SharedSessions(backend.name, self._open, "session", backend.idle_stop, ambient)
         self._opened: set[LegacySession] = set()
         self._waiting = WaitingCalls(ambient)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -62,6 +61,9 @@ class ToLegacy:
         current = call.begin(frame)
         call.task = self._spawn(self._serve(call))
         return current
+
+    def runs(self, caller: Caller) -> bool:
+        return self._sessions.runs(caller)
 
     def retire(self) -> None:
         """The backend itself takes no new request."""

@@ -10,7 +10,6 @@ from ...ambient import Ambient
 from ...errors import BackendUnavailable, GatewayError, InvalidParameters, UnknownMethod
 from .. import frames
 from ..backend import RETIRED, Backend, ModernSession
-from ..children import IDLE_STOP
 from ..frames import Frame
 from ..listing import ANNOUNCED
 from ..log_message import LEVELS
@@ -118,6 +117,10 @@ class ToModernSession:
                     if wanted is not None and relay.answers_to(wanted):
                         relay.cancel(BackendUnavailable("the request was cancelled"))
 
+    @property
+    def runs(self) -> bool:
+        return self._backend.runs(self._caller)
+
     async def close(self) -> None:
         self._over = True
         if self._listening is not None:
@@ -129,7 +132,8 @@ class ToModernSession:
     def stop_idle(self) -> None:
         """Whoever only waits for changes of lists does not keep the server running for long."""
         listening = self._listening
-        if listening is not None and not listening.followed and self._used_at + IDLE_STOP <= self._ambient.now():
+        until = self._used_at + self._backend.idle_stop
+        if listening is not None and not listening.followed and not self._relays and until <= self._ambient.now():
             listening.stop()
 
     def _initialize(self, frame: Frame) -> Frame:

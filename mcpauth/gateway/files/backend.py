@@ -12,6 +12,7 @@ from ... import __version__, log
 from ...ambient import Ambient
 from ...errors import BackendUnavailable, GatewayError
 from ..backend import RETIRED
+from ..children import IDLE_STOP
 from ..eras import LEGACY, MODERN, SERVER, has_envelope
 from ..frames import Frame, raw
 from ..modern.caller import Caller
@@ -43,6 +44,7 @@ _UNCACHED: dict[str, Any] = {**_COMPLETE, "ttlMs": 0, "cacheScope": "private"}
 class FilesBackend:
     legacy_only = False
     starts_processes = False
+    idle_stop = IDLE_STOP
     announces = True
 
     def __init__(self, name: str, root: Path, *, write: bool, index: Path, data_dir: Path, ambient: Ambient) -> None:
@@ -68,6 +70,9 @@ class FilesBackend:
 
     async def join(self, caller: Caller) -> "FilesSession":
         return FilesSession(self)
+
+    def runs(self, caller: Caller) -> bool:
+        return True
 
     @property
     def busy(self) -> bool:
@@ -179,6 +184,8 @@ class FilesSession:
 
     async def close(self) -> None:
         """Nothing is held."""
+
+    runs = True
 
 
 class _Failure(Exception):

@@ -39,6 +39,11 @@ class Shared(Protocol):
         """Whether a request is in flight."""
         ...
 
+    @property
+    def works(self) -> bool:
+        """Whether one is that will have an answer: who only listens keeps it, and does not use it."""
+        ...
+
     async def close(self, reason: str = ...) -> None: ...
 
 
@@ -73,11 +78,18 @@ class SharedSessions(Generic[S, C]):
         self._entries[key] = entry
         return entry.session
 
+    def runs(self, caller: C) -> bool:
+        """Whether there is one for the caller, or soon will be."""
+        key = caller.key(self._share)
+        entry = self._entries.get(key)
+        return key in self._opening or (entry is not None and not entry.session.over)
+
     def stop_idle(self) -> None:
         now = self._ambient.now()
         for entry in list(self._entries.values()):
             if entry.session.busy:
-                entry.used_at = now
+                if entry.session.works:
+                    entry.used_at = now
             elif entry.session.over or entry.used_at + self._idle_stop <= now:
                 self._dismiss(entry, "it was idle")
 

@@ -4,16 +4,19 @@ For scopes and ticks the rules are those of the legacy era (gateway/single.py).
 """
 
 from collections.abc import Callable
+from typing import Any
 
+from ...errors import UnknownMethod
 from ...models.principal import Principal
 from .. import frames, tools
 from ..answer import ACCEPTED, Answer
 from ..catalogue import Catalogue
+from ..eras import SERVER
 from ..frames import Frame
 from ..listing import ANNOUNCED, LIST_CHANGED
 from ..probe import ModernOffer
 from ..served import Served
-from ..single import EMPTY
+from ..single import BY_METHOD, EMPTY
 from . import incoming, parameters, results
 from .active import Active
 from .caller import Caller
@@ -38,6 +41,9 @@ class ModernSingle:
         if method == "tools/call":
             _, name = tools.called(frame)
             parameters.check(offer.parameters.get(name, ()), given, about.params)
+        result = await self._from_memory(principal, method, about)
+        if result is not None:
+            return _whole(frames.result(frame["id"], result))
         return self._request(principal, method, frame, about, offer)
 
     def _request(self, principal: Principal, method: str, frame: Frame, about: Envelope, offer: ModernOffer) -> Answer:
@@ -48,7 +54,7 @@ class ModernSingle:
             return self._relay(principal, frame, about, lambda answer: self._list(principal, answer))
         if method == "tools/call":
             return self._call(principal, frame, about, offer)
-        if principal.scope_needed(self._served.name, read_only=False) is None or method == "server/discover":
+        if self._may_do_all(principal) or method == "server/discover":
             return self._relay(principal, frame, about, change)
         if method in EMPTY:
             return _whole(results.empty_list(frame["id"], EMPTY[method]))
@@ -56,6 +62,34 @@ class ModernSingle:
             return self._relay(principal, self._announced(principal, frame, about), about)
         self._served.require(principal, read_only=False)
         return self._relay(principal, frame, about)
+
+    async def _from_memory(self, principal: Principal, method: str, about: Envelope) -> dict[str, Any] | None:
+        """The result of what is no reason to start a process; None when the backend itself must answer.
+
+        Raises UnknownMethod of a list that it does not have.
+        """
+        kind = BY_METHOD.get(method)
+        if (kind is None and method != "server/discover") or "cursor" in about.params:
+            if self._catalogue.aged(self._served.name) and not self._served.runs(_caller(principal, about)):
+                self._catalogue.refresh(self._served.name)
+            return None
+        if self._served.runs(_caller(principal, about)):
+            return None
+        offer = await self._catalogue.remembered(self._served.name)
+        if offer is None:
+            return None
+        if kind is None:
+            return None if offer.modern.discovered is None else {**offer.modern.discovered, **results.UNCACHED}
+        listed = self._served.listed(principal, offer.modern.listing, kind)
+        if not listed and not offer.modern.listing.declares(kind.capability) and self._may_do_all(principal):
+            raise UnknownMethod(f"the server {self._served.name} has no {kind.capability}")
+        result = {**results.UNCACHED, kind.member: listed}
+        if (server := offer.server) is not None:
+            result["_meta"] = {SERVER: server}
+        return result
+
+    def _may_do_all(self, principal: Principal) -> bool:
+        return principal.scope_needed(self._served.name, read_only=False) is None
 
     def _announced(self, principal: Principal, frame: Frame, about: Envelope) -> Frame:
         """A subscription to changes of lists; to more than those, reading alone does not entitle."""
@@ -82,7 +116,7 @@ class ModernSingle:
     ) -> Answer:
         replies = ModernReplies(
             self._served,
-            Caller(principal.subject, principal.grant_id, about.capabilities, about.headers),
+            _caller(principal, about),
             frame,
             heard=self._heard,
             ended=self._active.ended,
@@ -95,6 +129,10 @@ class ModernSingle:
         if frames.text(frame["method"]) in LIST_CHANGED:
             self._catalogue.refresh(served.name)
         return frame
+
+
+def _caller(principal: Principal, about: Envelope) -> Caller:
+    return Caller(principal.subject, principal.grant_id, about.capabilities, about.headers)
 
 
 def _whole(frame: Frame) -> Answer:

@@ -39,7 +39,12 @@ async def test_discovery_says_what_the_server_says_to_initialize(to_legacy):
 
 @pytest.mark.parametrize("method", ["tools/list", "prompts/list", "resources/list", "resources/templates/list"])
 async def test_lists_are_complete_and_not_to_be_kept(to_legacy, method):
-    result = (await (await to_legacy())().request(method))["result"]
+    client = (await to_legacy())()
+    result = (await client.request(method))["result"]
+    assert (result["resultType"], result["ttlMs"], result["cacheScope"]) == ("complete", 0, "private")
+    assert result["_meta"] == {SERVER: ABOUT}
+    await client.text("echo")  # Now it runs, and answers itself.
+    result = (await client.request(method))["result"]
     assert (result["resultType"], result["ttlMs"], result["cacheScope"]) == ("complete", 0, "private")
     assert result["_meta"] == {SERVER: ABOUT}
     if method == "tools/list":

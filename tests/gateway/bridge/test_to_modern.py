@@ -58,7 +58,10 @@ async def test_ping_is_answered_by_us(to_modern):
     [("tools/list", "tools"), ("prompts/list", "prompts"), ("resources/list", "resources")],
 )
 async def test_lists_have_nothing_that_only_modern_clients_know(to_modern, method, member):
-    result = (await (await (await to_modern())()).request(method))["result"]
+    client = await (await to_modern())()
+    assert (await client.request(method))["result"].keys() == {member}
+    await client.text("echo")
+    result = (await client.request(method))["result"]
     assert result.keys() == {member, "_meta"}
     assert result[member]
 
