@@ -145,16 +145,17 @@ class ClientOperations:
 
     async def client_pause(self, client_id: str) -> Answer:
         """It keeps what it has, and can use none of it until it is resumed."""
-        return await self._pause_client(client_id, self._ambient.now())
+        now = self._ambient.now()
+        if not await self._grants.pause_client(client_id, now):
+            raise _no_client(client_id)
+        logger.info("client_paused", extra=log.fields(client_id=client_id))
+        return {"client_id": client_id, "paused_at": iso(now)}
 
     async def client_resume(self, client_id: str) -> Answer:
-        return await self._pause_client(client_id, None)
-
-    async def _pause_client(self, client_id: str, at: int | None) -> Answer:
-        if not await self._grants.pause_client(client_id, at):
+        if not await self._grants.resume_client(client_id, self._ambient.now()):
             raise _no_client(client_id)
-        logger.info("client_resumed" if at is None else "client_paused", extra=log.fields(client_id=client_id))
-        return {"client_id": client_id, "paused_at": iso(at)}
+        logger.info("client_resumed", extra=log.fields(client_id=client_id))
+        return {"client_id": client_id, "paused_at": None}
 
     async def client_lifetime(self, client_id: str, lifetime: str) -> Answer:
         """How long its access tokens are good from now on; ``default`` is as for all others."""
@@ -256,16 +257,16 @@ class ClientOperations:
         return {"session_id": session_id, "name": name}
 
     async def session_pause(self, session_id: str) -> Answer:
-        return await self._pause(session_id, self._ambient.now())
+        grant, now = await self._grant(session_id), self._ambient.now()
+        await self._grants.pause(grant.grant_id, now)
+        logger.info("session_paused", extra=log.fields(grant_id=grant.grant_id))
+        return {"session_id": session_id, "paused_at": iso(now)}
 
     async def session_resume(self, session_id: str) -> Answer:
-        return await self._pause(session_id, None)
-
-    async def _pause(self, session_id: str, at: int | None) -> Answer:
         grant = await self._grant(session_id)
-        await self._grants.pause(grant.grant_id, at)
-        logger.info("session_resumed" if at is None else "session_paused", extra=log.fields(grant_id=grant.grant_id))
-        return {"session_id": session_id, "paused_at": iso(at)}
+        await self._grants.resume(grant.grant_id, self._ambient.now())
+        logger.info("session_resumed", extra=log.fields(grant_id=grant.grant_id))
+        return {"session_id": session_id, "paused_at": None}
 
     async def session_expire(self, session_id: str, after: str) -> Answer:
         """A connection ends at that time, used or not; the client has to be approved again then."""

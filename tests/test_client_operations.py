@@ -61,6 +61,50 @@ async def test_who_is_paused_keeps_everything_and_can_do_nothing(connected, run,
     assert await works(connected)
 
 
+@pytest.mark.parametrize("of", ["client", "session"])
+async def test_the_time_of_a_pause_does_not_count(connected, run, of, ambient, services):
+    """Thirty days without a refresh would be its end, and so would be what is swept away after them."""
+    about = {"client_id": connected.client_id} if of == "client" else {"session_id": await session_of(run, connected)}
+    ambient.time += DAY - 1
+    await run(f"{of} pause", **about)
+    if of == "session":  # Its session will be gone; what it has is known by the grant.
+        [grant] = await services.grants.list_paused()
+        about = {"session_id": grant.grant_id}
+    for _ in range(2):
+        ambient.time += 45 * DAY
+        await run(f"{of} pause", **about)
+        await services.sessions.close_idle(ambient.now())
+        await services.sweep.run(ambient.now())
+    await run(f"{of} resume", **about)
+    ambient.time += 29 * DAY
+    assert (await connected.refresh()).status == 200
+    assert await works(connected)
+
+
+async def test_what_had_expired_before_a_pause_does_not_come_back(connected, run, ambient):
+    ambient.time += 30 * DAY
+    await run("client pause", client_id=connected.client_id)
+    ambient.time += DAY
+    await run("client resume", client_id=connected.client_id)
+    assert (await connected.refresh()).error == "invalid_grant"
+
+
+async def test_a_paused_client_learns_nothing_either(connected, run):
+    begun = await connected.initialize()
+    await run("client pause", client_id=connected.client_id)
+    bearer = {"Authorization": f"Bearer {connected.tokens['access_token']}"}
+    for path in ("/auth/oauth/me", "/auth/oauth/userinfo"):
+        reply = await connected.fetch(path, **bearer)
+        # It forgets nothing on that.
+        assert (reply.status, reply.error) == (503, "temporarily_unavailable")
+    session = {"Mcp-Session-Id": begun.headers["Mcp-Session-Id"]}
+    ended = await connected.fetch("/mcp", "DELETE", **bearer, **session)
+    assert (ended.status, "has paused this client" in ended.refusal) == (400, True)
+    await run("client resume", client_id=connected.client_id)
+    assert (await connected.fetch("/auth/oauth/me", **bearer)).status == 200
+    assert (await connected.fetch("/mcp", "DELETE", **bearer, **session)).status == 204
+
+
 async def test_a_paused_client_gets_no_new_access(connected, run, browser):
     page = await connected.consent_page(browser, "ada", PASSWORD)
     await run("client pause", client_id=connected.client_id)

@@ -47,7 +47,7 @@ DONE = {
 REGISTRATION = {
     "open": "open: every app, with your Allow",
     "known": "known: apps that mcpauth knows, and those you approved",
-    "approve": "approve: apps that you approved",
+    "approve": "approve: apps that you approved, and those that mcpauth knows for certain",
 }
 
 

@@ -219,7 +219,9 @@ class Gateway:
         self._sessions.flush()
 
     def end_session(self, principal: Principal, *, backend: str | None, session_id: str) -> None:
-        self._sessions.dismiss(self._sessions.find(principal, backend, session_id))
+        session = self._sessions.find(principal, backend, session_id)
+        _refuse_paused(principal)
+        self._sessions.dismiss(session)
 
     def _add(self, served: Served) -> None:
         self._endpoints[served.name] = Single(served, self._catalogue)

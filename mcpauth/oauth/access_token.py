@@ -6,11 +6,12 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..ambient import Ambient
-from ..errors import InsufficientScope, InvalidToken
+from ..errors import InsufficientScope, InvalidToken, TemporarilyUnavailable
 from ..models.principal import Principal
 from ..models.records import Client, Grant
 from ..store.sessions import LiveSession, SessionStore
 from . import client_profiles
+from .client_authentication import PAUSED
 from .scope import covers, is_mcp
 from .signing_keys import SigningKeys
 
@@ -106,22 +107,28 @@ class AccessTokens:
         self._use(verified, live)
         if not any(map(is_mcp, verified.principal.scopes)):
             raise InsufficientScope("the access token has no mcp scope", "mcp")
-        if live.grant is not None and live.grant.paused_at is not None:
+        if _is_paused(live):
             return verified.principal.model_copy(update={"paused": True})
         return verified.principal
 
     def identify(self, token: str) -> tuple[Claims, LiveSession]:
-        """What a live token says, whatever resource it is for; counts as a use. Raises InvalidToken."""
+        """What a live token says, whatever resource it is for; counts as a use.
+
+        Raises InvalidToken, and TemporarilyUnavailable while its client is paused.
+        """
         verified, live = self._check(token)
+        if _is_paused(live):
+            raise TemporarilyUnavailable(PAUSED)
         self._use(verified, live)
         return verified.claims, live
 
     def inspect(self, token: str) -> Claims | None:
-        """What a live token says, without using it; None for any other."""
+        """What a live token says, without using it; None for any other, and while its client is paused."""
         try:
-            return self._check(token)[0].claims
+            verified, live = self._check(token)
         except InvalidToken:
             return None
+        return None if _is_paused(live) else verified.claims
 
     def read(self, token: str) -> Claims | None:
         """What a token of ours says, live or not; None for any other."""
@@ -181,6 +188,10 @@ class AccessTokens:
         self._sessions.touch(live, now)
         if verified.generation > live.generation:
             self._sessions.confirm(live, verified.generation, now)
+
+
+def _is_paused(live: LiveSession) -> bool:
+    return live.grant is not None and live.grant.paused_at is not None
 
 
 def challenge(error: InvalidToken | InsufficientScope | None, metadata_url: str, scope: str) -> str:

@@ -58,9 +58,11 @@ class Pairing:
     async def needs_approval(self, client: Client, user: User) -> bool:
         """Whether the yes of ``user``, an owner, approves the client too.
 
-        Raises AwaitingOwner for everybody else: the client waits from now on.
+        Raises AwaitingOwner for everybody else: the client waits from now on. One that is known for certain, by
+        every address that it could use, does not wait.
         """
-        if self._mode != "approve" or client.preregistered:
+        certain = client_profiles.of(client.client_id, client.metadata.redirect_uris)
+        if self._mode != "approve" or client.preregistered or certain is not None:
             return False
         approval = await self._approvals.find(client.client_id)
         if approval is not None and approval.decision == "approved":

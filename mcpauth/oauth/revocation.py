@@ -81,7 +81,8 @@ class Revocation:
             return INACTIVE
         grant, now = found.grant, self._ambient.now()
         replaced = found.superseded_at is not None and found.superseded_at + GRACE < now
-        if grant.client_id != client.client_id or grant.ended_at is not None or found.expires_at <= now or replaced:
+        over = grant.ended_at is not None or grant.paused_at is not None or found.expires_at <= now or replaced
+        if grant.client_id != client.client_id or over:
             return INACTIVE
         return Introspection(
             active=True,

@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..models.records import AuthorizationCode, Client, Grant
@@ -36,13 +37,27 @@ PAUSE_CLIENT = "update clients set paused_at = :at where client_id = :client_id"
 # Of what an owner changes in a grant; memory follows what comes back.
 CHANGE = """
     update grants
-       set {column} = :value
+       set {change}
      where ended_at is null
        and (:grant_id is null or grant_id = :grant_id)
        and (:client_id is null or client_id = :client_id)
     returning *
 """
-CHANGE_LABEL, CHANGE_PAUSE, CHANGE_END = (CHANGE.format(column=one) for one in ("label", "paused_at", "ends_at"))
+CHANGE_LABEL, CHANGE_END = CHANGE.format(change="label = :value"), CHANGE.format(change="ends_at = :value")
+PAUSE = CHANGE.format(change="paused_at = coalesce(paused_at, :value)")
+RESUME = CHANGE.format(change="paused_at = null")
+
+# While it is paused a client cannot refresh: that time does not count.
+GIVE_BACK = """
+    update refresh_tokens
+       set expires_at = expires_at + :value - paused.paused_at
+      from grants as paused
+     where paused.grant_id = refresh_tokens.grant_id
+       and paused.ended_at is null
+       and refresh_tokens.expires_at > paused.paused_at
+       and (:grant_id is null or paused.grant_id = :grant_id)
+       and (:client_id is null or paused.client_id = :client_id)
+"""
 
 NOTICE = """
     insert into notices (user_id, kind, about, created_at)
@@ -101,6 +116,15 @@ def end(
         rows = connection.execute("delete from sessions where grant_id = ? returning session_id", (one,))
         sessions += [row[0] for row in rows.fetchall()]
     return Ended(len(ended), tuple(sessions))
+
+
+def resume(
+    connection: sqlite3.Connection, now: int, *, grant_id: str | None = None, client_id: str | None = None
+) -> list[Grant]:
+    """Let the grants that match go on. Part of a transaction."""
+    values = {"value": now, "grant_id": grant_id, "client_id": client_id}
+    connection.execute(GIVE_BACK, values)
+    return [read(row) for row in connection.execute(RESUME, values).fetchall()]
 
 
 def mark_asserted(connection: sqlite3.Connection, grant_id: str) -> None:
@@ -218,18 +242,35 @@ class GrantStore:
         """When the grants that match end; None: not by themselves. How many there are."""
         return await self._change(CHANGE_END, at, grant_id=grant_id, client_id=client_id)
 
-    async def pause(self, grant_id: str, at: int | None) -> None:
-        """Nothing can be done with it from now on; None: again."""
-        await self._change(CHANGE_PAUSE, at, grant_id=grant_id)
+    async def pause(self, grant_id: str, now: int) -> None:
+        """Nothing can be done with it from now on."""
+        await self._change(PAUSE, now, grant_id=grant_id)
 
-    async def pause_client(self, client_id: str, at: int | None) -> bool:
+    async def resume(self, grant_id: str, now: int) -> None:
+        """It goes on with what it had left."""
+        await self._database.transact(
+            lambda connection: resume(connection, now, grant_id=grant_id), self._sessions.changed
+        )
+
+    async def pause_client(self, client_id: str, now: int) -> bool:
         """The same with all that a client has, and it gets nothing new. False when there is no such client."""
+        values = {"value": now, "grant_id": None, "client_id": client_id}
+        return await self._pause_client(
+            client_id, now, lambda connection: [read(row) for row in connection.execute(PAUSE, values).fetchall()]
+        )
 
+    async def resume_client(self, client_id: str, now: int) -> bool:
+        return await self._pause_client(
+            client_id, None, lambda connection: resume(connection, now, client_id=client_id)
+        )
+
+    async def _pause_client(
+        self, client_id: str, at: int | None, change: Callable[[sqlite3.Connection], list[Grant]]
+    ) -> bool:
         def pause(connection: sqlite3.Connection) -> tuple[bool, list[Grant]]:
             if connection.execute(PAUSE_CLIENT, {"client_id": client_id, "at": at}).rowcount != 1:
                 return False, []
-            values = {"value": at, "grant_id": None, "client_id": client_id}
-            return True, [read(row) for row in connection.execute(CHANGE_PAUSE, values).fetchall()]
+            return True, change(connection)
 
         found, _ = await self._database.transact(pause, lambda result: self._sessions.changed(result[1]))
         return found

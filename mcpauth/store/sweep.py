@@ -14,7 +14,8 @@ STATEMENTS = (
     """delete from authorization_codes where rowid in (
         select rowid from authorization_codes where expires_at <= :now - 30 * 86400 limit :step)""",
     """delete from refresh_tokens where rowid in (
-        select rowid from refresh_tokens where expires_at <= :now - 86400 limit :step)""",
+        select refresh_tokens.rowid from refresh_tokens left join grants using (grant_id)
+         where expires_at <= :now - 86400 and paused_at is null limit :step)""",
     # Ended, or without a token that could bring it back.
     """delete from grants where rowid in (
         select rowid from grants

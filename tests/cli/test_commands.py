@@ -100,7 +100,7 @@ async def test_status_and_the_start_say_what_is_switched_on(tmp_path: Path, comm
         assert line in server.printed
         shown = (await command("status")).printed.splitlines()
         assert line in shown
-        assert "  connecting  approve: apps that you approved" in shown
+        assert "  connecting  approve: apps that you approved, and those that mcpauth knows for certain" in shown
         found = (await command("status", "--json")).json
         assert (found["sseUrl"], found["registration"]) == (f"{server.origin}/sse", "approve")
 

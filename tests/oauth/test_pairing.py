@@ -164,6 +164,33 @@ async def test_the_owner_is_asked_in_the_consent_page_and_says_yes_for_all(clien
     assert (await client.consent_page(elsewhere, "bob", PASSWORD)).status == 200
 
 
+@pytest.mark.parametrize(
+    "uris",
+    [
+        [CLAUDE],
+        ["https://vscode.dev/redirect", "http://127.0.0.1:33418/"],
+        ["https://www.cursor.com/agents/mcp/oauth/callback", "cursor://anysphere.cursor-mcp/oauth/callback"],
+    ],
+)
+async def test_who_is_known_for_certain_does_not_wait(client, elsewhere, member, uris):
+    await client.register(client_name="Some name", redirect_uris=uris)
+    page = await client.consent_page(elsewhere, "bob", PASSWORD)
+    assert page.status == 200
+    assert (await client.redeem(answer(await elsewhere.decide(page))["code"])).status == 200
+
+
+@pytest.mark.parametrize(
+    "uris",
+    [[CLAUDE, STRANGER], ["http://localhost:3118/callback"], [CLAUDE, "https://vscode.dev/redirect"], [STRANGER]],
+)
+async def test_who_could_be_somebody_else_waits_whichever_address_is_used(client, elsewhere, member, uris):
+    """Let in by way of a known address, it would come back by the other one."""
+    await client.register(client_name="Claude", redirect_uris=uris)
+    for uri in uris:
+        client.redirect_uri = uri
+        await waits(client, elsewhere)
+
+
 async def test_no_means_no(client, browser, elsewhere, member):
     await client.register(redirect_uris=[STRANGER])
     await browser.decide(await client.consent_page(browser, "ada", PASSWORD), "deny")
