@@ -146,7 +146,7 @@ class LegacyHttpSession(HttpSession):
         try:
             for frame in messages(await self._upstream.body(response)):
                 if "error" in frame:
-                    if response.status == 400 and self._session_id is not None and is_about_session(frame):
+                    if response.status == 400 and self._session_id is not None and is_about_session(frame, sent):
                         raise self._lost(sent)
                     # Errors about the request as such come without its id, or with one of the server's.
                     frame["id"] = frames.raw(sent.number)
@@ -183,9 +183,13 @@ class LegacyHttpSession(HttpSession):
         return max(least, self._back_off[min(failures, len(self._back_off) - 1)]) if failures else least
 
 
-def is_about_session(frame: Frame) -> bool:
-    """Many servers say 400 where 404 is meant, with a text such as "No valid session ID provided"."""
-    return b"session" in bytes(frame["error"]).lower()
+def is_about_session(frame: Frame, sent: Sent) -> bool:
+    """Many servers say 400 where 404 is meant, with a text such as "No valid session ID provided".
+
+    An error with the request's own id may be that of a tool, which must not run again.
+    """
+    message = frames.text(frames.members(frame["error"]).get("message")) or ""
+    return "session" in message.lower() and frames.integer(frame.get("id")) != sent.number
 
 
 def _is_greeting(sent: Sent) -> bool:

@@ -395,6 +395,23 @@ async def test_a_session_the_server_has_forgotten_is_begun_again_unnoticed(conne
     assert len(far.of("initialize")) == 2
 
 
+@pytest.mark.parametrize(
+    ("about", "error"),
+    [
+        ({}, {"code": -32000, "message": "could not save your shopping session"}),
+        ({"id": None}, {"code": -32000, "message": "no such shop", "data": {"session": "mine"}}),
+    ],
+)
+async def test_the_error_of_a_request_that_was_run_is_the_clients_and_it_is_not_run_again(connect, far, about, error):
+    async def fail(handler):
+        handler.reply(status=400, **about, error=error)
+
+    far.acts["tools/call"] = fail
+    client = await connect()
+    assert (await client.call("buy"))["error"] == error
+    assert len(far.of("tools/call")) == len(far.of("initialize")) == 1
+
+
 async def test_a_server_that_forgets_every_session_is_not_asked_for_ever(connect, far):
     client = await connect()
     far.acts["tools/call"] = forget
