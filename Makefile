@@ -24,7 +24,7 @@ $(VENV)/.test: setup.cfg pyproject.toml tests/npm/package.json | $(VENV)/bin/pyt
 	touch $@ $(VENV)/.run
 
 $(VENV)/bin/python:
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mcpauth needs Python 3.11 or newer: make PYTHON=python3.12")'
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "mcpauth needs Python 3.11 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 
 clean:

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 
 from .errors import SettingsError
 
@@ -24,6 +25,8 @@ NOT_BUILT_YET = {
     "OIDC_CLIENT_SECRET",
     "OIDC_ISSUER",
 }
+
+IN_OUR_WORDS = {"bool_parsing": "must be true or false", "int_parsing": "must be a whole number"}
 
 PROVIDERS = ("github", "tailscale", "password")
 
@@ -242,7 +245,7 @@ class Settings(BaseModel):
         except ValidationError as error:
             first = error.errors(include_input=False, include_url=False)[0]
             name = str(first["loc"][0])
-            raise SettingsError(f"{variable(name, environ)}: {_reason(name, first['msg'])}") from None
+            raise SettingsError(f"{variable(name, environ)}: {_reason(name, first)}") from None
         _check_together(settings, environ)
         return settings
 
@@ -272,13 +275,13 @@ def _check_name(key: str, known: Mapping[str, Any]) -> None:
         raise SettingsError(f"unknown setting: {key}{hint}")
 
 
-def _reason(name: str, message: str) -> str:
+def _reason(name: str, error: ErrorDetails) -> str:
     if name == "same_site_policy":
         return (
             "only lax works: with strict a sign-in that comes back from a provider would loop, "
             "and none would let other sites use the owner's session"
         )
-    return message.removeprefix("Value error, ")
+    return IN_OUR_WORDS.get(error["type"]) or error["msg"].removeprefix("Value error, ")
 
 
 def _check_together(settings: Settings, environ: Mapping[str, str]) -> None:

@@ -31,6 +31,11 @@ def refusal(environ: dict[str, str]) -> str:
     return str(caught.value)
 
 
+def test_what_is_neither_is_refused_in_words_of_ours() -> None:
+    assert refusal({"MCP_OAUTH_LEGACY_SSE": "maybe"}) == "MCP_OAUTH_LEGACY_SSE: must be true or false"
+    assert refusal({"MCP_OAUTH_PORT": "abc"}) == "MCP_OAUTH_PORT: must be a whole number"
+
+
 def test_without_any_variable_there_are_the_defaults_of_the_manual() -> None:
     settings = Settings.from_env({})
     assert settings.model_dump() == {

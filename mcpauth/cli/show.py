@@ -125,8 +125,8 @@ def status(answer: dict[str, Any], running: bool) -> Iterable[str]:
     users = answer["users"]
     waiting = f", {users['pending']} waiting for approval (see: user list)" if users["pending"] else ""
     yield f"  users       {_count(users['owner'], 'owner')}, {_count(users['member'], 'member')}{waiting}"
-    yield f"  clients     {answer['clients']}"
-    yield f"  sessions    {answer['sessions']['clients']} of clients, {answer['sessions']['browsers']} of browsers"
+    yield f"  apps        {answer['clients']}"
+    yield f"  sessions    {answer['sessions']['clients']} of apps, {answer['sessions']['browsers']} of browsers"
     for one in answer["servers"]:
         tools = f"{len(one['tools'])} tools" if one["state"] == "ok" else clean(one["reason"] or one["state"])
         yield f"  server      {one['name']}: {tools}" if running else f"  server      {one['name']}"

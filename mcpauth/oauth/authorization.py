@@ -160,7 +160,9 @@ class Authorization:
         for name in ("client_id", "redirect_uri"):
             if len(query.get(name, ())) > 1:
                 raise PageError(400, "This link is broken", f"It names {name} more than once.")
-        client = await self._find(params.client_id, party) if params.client_id else None
+        if not params.client_id:
+            raise PageError(400, "This link is broken", "It lacks the client_id.")
+        client = await self._find(params.client_id, party)
         if client is None:
             raise PageError(
                 400,

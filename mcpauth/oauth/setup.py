@@ -113,4 +113,8 @@ def name_problem(name: str) -> str | None:
 
 
 def _not_found() -> PageError:
-    return PageError(404, "There is nothing here", "This server has an owner already.")
+    return PageError(
+        404,
+        "This server has an owner already",
+        "The setup link has done its work. Connect an app: it leads you to the sign-in.",
+    )

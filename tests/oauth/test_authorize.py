@@ -179,16 +179,20 @@ async def test_an_unknown_address_is_never_redirected_to(client, browser, owner,
 
 
 async def test_an_unknown_client_is_a_page(client, browser, at):
-    for change in [{"client_id": "mcp_client_1_nobody"}, {"client_id": None}, {"client_id": ""}]:
+    for client_id, said, error in [
+        ("mcp_client_1_nobody", "This app is not known here", "invalid_client"),
+        (None, "It lacks the client_id.", "invalid_request"),
+        ("", "It lacks the client_id.", "invalid_request"),
+    ]:
         await client.register()
-        url = client.authorization_url(at.authorize, **change)
+        url = client.authorization_url(at.authorize, client_id=client_id)
         page = await browser.request(url)
         assert page.status == 400
         assert page.headers["Content-Type"].startswith("text/html")
-        assert "This app is not known here" in page.text
-        assert "invalid_client" in page.text
+        assert said in page.text
+        assert error in page.text
         assert "Location" not in page.headers
-        assert (await browser.request(url, Accept="*/*")).json["error"] == "invalid_client"
+        assert (await browser.request(url, Accept="*/*")).json["error"] == error
 
 
 @pytest.mark.parametrize("name", ["client_id", "redirect_uri"])
