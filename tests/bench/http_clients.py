@@ -18,6 +18,7 @@ import sys
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
+from typing import Any
 
 import uvloop
 
@@ -192,11 +193,51 @@ def tornado_client(name: str) -> Client:
     return client
 
 
+class Bare(asyncio.Protocol):
+    """A connection that takes the next piece for the whole answer."""
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def ask(self, request: bytes) -> asyncio.Future[bytes]:
+        self.came: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.transport.write(request)
+        return self.came
+
+    def data_received(self, data: bytes) -> None:
+        if not self.came.done():
+            self.came.set_result(data)
+
+
+@asynccontextmanager
+async def no_client(url: str) -> AsyncIterator[Post]:
+    """What the machine takes for its part."""
+    host, port = url.split("/")[2].split(":")
+    lines = ["POST /mcp HTTP/1.1", f"Host: {host}", f"Content-Length: {len(BODY)}"]
+    lines += [f"{name}: {value}" for name, value in HEADERS.items()]
+    request = "\r\n".join([*lines, "", ""]).encode() + BODY
+    idle: list[Bare] = []
+
+    async def post() -> AsyncGenerator[bytes, None]:
+        bare = idle.pop() if idle else (await asyncio.get_running_loop().create_connection(Bare, host, int(port)))[1]
+        try:
+            yield await bare.ask(request)
+            idle.append(bare)
+        except BaseException:
+            bare.transport.abort()
+            raise
+
+    yield post
+    for bare in idle:
+        bare.transport.abort()
+
+
 OURS, WITHOUT = "aiohttp, as it is used", "aiohttp, without its C parts"
 CLIENTS: dict[str, Client] = {
     OURS: as_used,
     "aiohttp, its defaults": aiohttp_defaults,
     WITHOUT: as_used,
+    "no client, a bare connection": no_client,
     "pyreqwest": pyreqwest,
     "httpcore": httpcore_like("httpcore"),
     "httpcore2": httpcore_like("httpcore2"),
