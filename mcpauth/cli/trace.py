@@ -57,7 +57,10 @@ def _print(answer: Any, as_json: bool, lines: Callable[[Any], Iterable[str]]) ->
 
 def _list(stories: list[dict[str, Any]]) -> Iterable[str]:
     if not stories:
-        return ["Nobody has tried to connect yet. Add the MCP URL in a client; what it does is shown here."]
+        return [
+            "Nobody has tried to connect yet. Add the MCP URL in an app; what it does is shown here.",
+            "If an app says that it failed, nothing of it came this far: python server.py doctor",
+        ]
     rows = [{**story, "client": _client(story), "verdict": _verdict(story)} for story in stories]
     return [*table(("id", "last_at", "client", "verdict"), rows), "", "What to do about one: trace ID"]
 

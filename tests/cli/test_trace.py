@@ -14,7 +14,9 @@ pytestmark = pytest.mark.gen_test(timeout=120)
 
 
 async def test_the_stories_of_a_server(command, add_owner, tmp_path):
-    assert "Nobody has tried" in (await command("trace")).printed
+    printed = (await command("trace")).printed
+    assert "Nobody has tried" in printed
+    assert "python server.py doctor" in printed
     await add_owner()
     async with LiveServer(tmp_path) as server:
         client = await connect(server)

@@ -40,8 +40,8 @@ def _is_reached_at_loopback(host: str) -> bool:
 def path_here(proxy: str, settings: Settings) -> str | None:
     """The path of this server to which `tailscale` leads with ``proxy``; None when it leads elsewhere."""
     if proxy.startswith("unix:"):
-        here = settings.unix_socket is not None and Path(proxy.removeprefix("unix:")) == settings.unix_socket.absolute()
-        return "/" if here else None
+        given, ours = Path(proxy.removeprefix("unix:")), settings.unix_socket
+        return "/" if ours is not None and given.resolve() == ours.resolve() else None
     try:
         parts = urlsplit(proxy if "//" in proxy else f"http://{proxy}")
         host, port = parts.hostname or "", parts.port or 80

@@ -1,5 +1,6 @@
 """Tailscale: whether this machine has the public name, and whether port 443 of it leads to this server."""
 
+import sys
 from collections.abc import Iterator
 
 from ...errors import TailscaledAbsent, TailscaledForbids, TailscaleError
@@ -63,6 +64,12 @@ def _judge(status: Status, config: ServeConfig, settings: Settings) -> Iterator[
 def _unanswered(error: TailscaleError) -> Finding:
     if isinstance(error, TailscaledForbids):
         return Finding.warning(CHECK, str(error), "sudo tailscale set --operator=$USER, or run this with sudo")
+    if isinstance(error, TailscaledAbsent) and sys.platform == "darwin":
+        return Finding.warning(
+            CHECK,
+            f"{error}: the app of the App Store answers nobody but its own command line",
+            "look yourself, with: tailscale funnel status",
+        )
     if isinstance(error, TailscaledAbsent):
         return Finding.problem(
             CHECK,

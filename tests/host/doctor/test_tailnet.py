@@ -1,5 +1,7 @@
 """Whether Tailscale leads to this server, and what is said when it does not."""
 
+from pathlib import Path
+
 import pytest
 
 from mcpauth.host.doctor import tailnet
@@ -37,6 +39,13 @@ async def test_a_socket_is_led_to_as_well(settings: Read, tailscaled: FakeTailsc
         "problem",
         True,
     )
+
+
+async def test_a_socket_may_have_two_paths(settings: Read, tailscaled: FakeTailscaled, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "var").symlink_to(tmp_path / "run")
+    tailscaled.serve(f"unix:{tmp_path}/var/mcpauth.sock", funnel=True)
+    assert verdicts(await look(settings(UNIX_SOCKET=f"{tmp_path}/run/mcpauth.sock"), tailscaled)) == {"fine"}
 
 
 async def test_nothing_leads_here(settings: Read, tailscaled: FakeTailscaled) -> None:
