@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from ..ambient import Ambient
+from ..errors import SettingsError
 from ..store.database import Database
 from ..store.mcp_sessions import McpSessionStore
 from ..store.published_names import PublishedNameStore
@@ -17,6 +18,7 @@ from .configuration_file import ConfigurationFile
 from .files.backend import FilesBackend
 from .gateway import Gateway
 from .http import HttpBackend
+from .http_headers import HeaderError
 from .names import PublishedNames
 from .reaper import Reaper
 from .served import Served
@@ -73,7 +75,10 @@ class Backends:
             if before is not None and before[0] == server:
                 made[name] = before
             else:
-                made[name] = server, Served(self._make(name, server), server.tools)
+                try:
+                    made[name] = server, Served(self._make(name, server), server.tools)
+                except HeaderError as error:
+                    raise SettingsError(f"{given.place(name, 'headers', error.name)}: {error.what}") from None
         self._made, self._children.limits = made, given.limits
         return [served for _, served in made.values()]
 

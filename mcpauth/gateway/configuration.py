@@ -15,7 +15,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from yarl import URL
 
 from ..errors import SettingsError
-from .json_line import line_of
+from .json_line import line_of, repeated
 
 FILE = "mcp.json"
 RESERVED = {"read"}  # `mcp:read` is a scope
@@ -127,6 +127,12 @@ class Configuration(BaseModel):
     limits: Limits = Limits()
     notes: tuple[str, ...] = ()
     stamp: Stamp = ()
+    text: str = Field("", repr=False)
+    keys: dict[str, str] = {}  # of the servers in the file, by their names
+
+    def place(self, server: str, *path: str) -> str:
+        """Where that is in the file."""
+        return _place(self.text, ("mcpServers", self.keys.get(server, server), *path))
 
 
 # Beside the servers there is what holds for all of them; programs that read such files know it not.
@@ -143,13 +149,20 @@ def read(path: Path) -> Configuration:
     given = document.get("mcpServers")
     if not isinstance(given, dict):
         hint = _misspelt(text, (), document, DOCUMENT, {"mcpServers"})
-        raise SettingsError(hint or f'{FILE}: "mcpServers" is missing, or is no object')
+        if "mcpServers" in document:
+            raise SettingsError(f"{_place(text, ('mcpServers',))} must be an object")
+        raise SettingsError(hint or f'{FILE}: "mcpServers" is missing')
     servers: dict[str, AnyServer] = {}
     origin: dict[str, str] = {}
     for key, about in given.items():
+        where = _place(text, ("mcpServers", key))
         name = slug(key)
+        if not name:
+            raise SettingsError(f"{where}: a server needs a name of letters and digits")
+        if name in RESERVED:
+            raise SettingsError(f"{where}: the name {name} is reserved; choose another")
         if name in origin:
-            raise SettingsError(f'{FILE}: "{origin[name]}" and "{key}" are both called {name}; rename one')
+            raise SettingsError(f'{where}: this and "{origin[name]}" are both called {name}; rename one')
         origin[name] = key
         if name != key:
             notes.append(f'{FILE}: "{key}" is called {name}')
@@ -165,7 +178,9 @@ def read(path: Path) -> Configuration:
             root = path.parent / server.root.expanduser()
             servers[name] = server.model_copy(update={"root": root})
     limits = _limits(text, document.get("limits", {}), notes)
-    return Configuration(servers=servers, limits=limits, notes=tuple(notes), stamp=stamp(read_from))
+    return Configuration(
+        servers=servers, limits=limits, notes=tuple(notes), stamp=stamp(read_from), text=text, keys=origin
+    )
 
 
 def stamp(about: os.stat_result) -> Stamp:
@@ -173,13 +188,8 @@ def stamp(about: os.stat_result) -> Stamp:
 
 
 def slug(key: str) -> str:
-    """The backend's name: it is part of paths, scopes and tool names."""
-    name = re.sub(r"[^a-z0-9-]+", "-", key.lower()).strip("-")[:NAME_LENGTH].rstrip("-")
-    if not name:
-        raise SettingsError(f'{FILE}: a server needs a name of letters and digits, "{key}" has none')
-    if name in RESERVED:
-        raise SettingsError(f'{FILE}: "{key}": the name {name} is reserved; choose another')
-    return name
+    """The backend's name: it is part of paths, scopes and tool names. Empty when there is nothing to make it of."""
+    return re.sub(r"[^a-z0-9-]+", "-", key.lower()).strip("-")[:NAME_LENGTH].rstrip("-")
 
 
 def create_default(data_dir: Path) -> None:
@@ -220,21 +230,16 @@ def _text(path: Path) -> tuple[str, list[str], os.stat_result]:
 
 
 def _document(text: str) -> dict[str, Any]:
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        keys = [key for key, _ in pairs]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            raise SettingsError(f'{FILE}: "{twice}" is there twice')
-        return dict(pairs)
-
     try:
-        document = json.loads(text, object_pairs_hook=once)
+        document = json.loads(text)
     except json.JSONDecodeError as error:
         raise SettingsError(f"{FILE}, line {error.lineno}, column {error.colno}: {error.msg}") from None
     except RecursionError:
         raise SettingsError(f"{FILE}: nested too deeply") from None
     if not isinstance(document, dict):
         raise SettingsError(f"{FILE}: the file must hold one object")
+    if (found := repeated(text)) is not None:
+        raise SettingsError(f'{FILE}, line {found[0]}: "{found[1]}" is there twice')
     return document
 
 

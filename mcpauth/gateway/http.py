@@ -37,7 +37,7 @@ class HttpBackend:
         fresh: float = FRESH,
     ) -> None:
         self.name = name
-        self._upstream = Upstream(name, server.url, expand(name, server.headers, environ))
+        self._upstream = Upstream(name, server.url, expand(server.headers, environ))
         self.legacy_only = server.type == "sse"
         self._back_off, self._fresh = back_off, fresh
         self._looked_at = 0.0

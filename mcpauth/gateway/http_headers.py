@@ -4,7 +4,6 @@ import re
 from collections.abc import Mapping
 
 from ..errors import SettingsError
-from .configuration import FILE
 
 # Some clients write ${env:NAME}.
 REFERENCE = re.compile(r"\$\{(?:env:)?([^{}]*)\}")
@@ -14,32 +13,39 @@ CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
 
 # How a message is framed is the connection's business.
 FRAMING = {"connection", "content-length", "transfer-encoding", "upgrade", "te", "trailer", "expect"}
-OURS = "MCP_OAUTH_"
+OURS = ("MCP_OAUTH_", "OAUTH_")
 
 
-def expand(server: str, headers: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
-    """Raises SettingsError, naming the header or the variable and never a value."""
-    return {name: _expand(f"{FILE}: mcpServers.{server}.headers", name, headers[name], environ) for name in headers}
+class HeaderError(SettingsError):
+    """A mistake in the header ``name`` of a server."""
+
+    def __init__(self, name: str, what: str) -> None:
+        super().__init__(what)
+        self.name, self.what = name, what
 
 
-def _expand(where: str, name: str, value: str, environ: Mapping[str, str]) -> str:
+def expand(headers: Mapping[str, str], environ: Mapping[str, str]) -> dict[str, str]:
+    """Raises HeaderError, naming the variable and never a value."""
+    return {name: _expand(name, value, environ) for name, value in headers.items()}
+
+
+def _expand(name: str, value: str, environ: Mapping[str, str]) -> str:
     if not NAME.fullmatch(name):
-        raise SettingsError(f"{where}: {name!a} is no name of a header")
-    where = f"{where}.{name}"
+        raise HeaderError(name, f"{name!a} is no name of a header")
     if name.lower() in FRAMING:
-        raise SettingsError(f"{where}: mcpauth sets this header itself; remove it")
+        raise HeaderError(name, "mcpauth sets this header itself; remove it")
 
     def of_environment(reference: re.Match[str]) -> str:
         variable = reference[1]
         if not VARIABLE.fullmatch(variable):
-            raise SettingsError(f"{where}: ${{...}} must hold the name of an environment variable")
+            raise HeaderError(name, "${...} must hold the name of an environment variable")
         if variable.startswith(OURS):
-            raise SettingsError(f"{where}: {variable} is a setting of mcpauth's; no server gets those")
+            raise HeaderError(name, f"{variable} is a setting of mcpauth's; no server gets those")
         if variable not in environ:
-            raise SettingsError(f"{where}: {variable} is not set in the environment that mcpauth was started with")
+            raise HeaderError(name, f"{variable} is not set in the environment that mcpauth was started with")
         return environ[variable]
 
     expanded = REFERENCE.sub(of_environment, value).strip()
     if CONTROL.search(expanded):
-        raise SettingsError(f"{where}: the value has a line break or another control character in it")
+        raise HeaderError(name, "the value has a line break or another control character in it")
     return expanded

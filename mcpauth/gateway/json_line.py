@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 _decoder = json.JSONDecoder()
 _gap = re.compile(r"[\s,:]*")
+_token = re.compile(r'"(?:[^"\\]|\\.)*"|[{}\[\]:]')
 
 
 def line_of(text: str, path: Iterable[object]) -> int:
@@ -16,6 +17,25 @@ def line_of(text: str, path: Iterable[object]) -> int:
             break
         found, at = place
     return text.count("\n", 0, found) + 1
+
+
+def repeated(text: str) -> tuple[int, str] | None:
+    """The line and the name of the first member that its object has already. The text must be JSON."""
+    names: list[set[str]] = []  # of the objects and arrays that this is within
+    last = ""
+    for match in _token.finditer(text):
+        if match[0] in "{[":
+            names.append(set())
+        elif match[0] in "}]":
+            names.pop()
+        elif match[0] == ":":
+            name = json.loads(last)
+            if name in names[-1]:
+                return text.count("\n", 0, match.start()) + 1, name
+            names[-1].add(name)
+        else:
+            last = match[0]
+    return None
 
 
 def _member(text: str, at: int, key: object) -> tuple[int, int] | None:

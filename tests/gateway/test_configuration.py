@@ -1,4 +1,5 @@
 import json
+import re
 import stat
 
 import pytest
@@ -145,6 +146,23 @@ def test_a_mistake_is_named_and_no_value_is(write, servers, named):
     assert named in str(refused.value)
     assert "hush" not in str(refused.value)
     assert "12345" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"mcpServers": {\n"a": {"command": "x"},\n"a": {"command": "y"}}}', '3: "a" is there twice'),
+        ('{"mcpServers": {"a": {"command": "x",\n"args": ["\\"command\\": {"],\n"command": "y"}}}', '3: "command" is'),
+        ('{"mcpServers": {\n"A": {"command": "x"},\n"a": {"command": "y"}}}', '3: mcpServers.a: this and "A" are both'),
+        ('{"mcpServers": {\n"read": {"command": "x"}}}', "2: mcpServers.read: the name read is reserved"),
+        ('{"mcpServers": {\n"!!": {"command": "x"}}}', "2: mcpServers.!!: a server needs a name"),
+        ('{\n"mcpServers": []}', "2: mcpServers must be an object"),
+        ('{"mcpServers": {\n"a": 7}}', "2: mcpServers.a must be an object"),
+    ],
+)
+def test_a_mistake_is_named_with_its_line(write, text, said):
+    with pytest.raises(SettingsError, match=rf"^{re.escape('mcp.json, line ' + said)}"):
+        configuration.read(write(text))
 
 
 @pytest.mark.parametrize(

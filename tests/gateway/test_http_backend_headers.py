@@ -3,8 +3,7 @@
 import pytest
 
 from mcpauth.errors import SettingsError
-from mcpauth.gateway import build
-from mcpauth.gateway.configuration import Configuration, RemoteServer
+from mcpauth.gateway import build, configuration
 from mcpauth.gateway.http_headers import expand
 
 ENVIRON = {
@@ -28,17 +27,18 @@ ENVIRON = {
     ],
 )
 def test_variables_are_expanded(value, expanded):
-    assert expand("remote", {"X-Key": value}, ENVIRON) == {"X-Key": expanded}
+    assert expand({"X-Key": value}, ENVIRON) == {"X-Key": expanded}
 
 
 @pytest.mark.parametrize(
     ("name", "value", "named"),
     [
-        ("X-Key", "s3cret ${MISSING}", "mcpServers.remote.headers.X-Key: MISSING is not set"),
+        ("X-Key", "s3cret ${MISSING}", "MISSING is not set"),
         ("X-Key", "${env:MISSING}", "MISSING is not set"),
         ("X-Key", "${TOKEN:-s3cret}", "must hold the name of an environment variable"),
         ("X-Key", "${}", "must hold the name of an environment variable"),
         ("X-Key", "${MCP_OAUTH_JWT_SECRET}", "MCP_OAUTH_JWT_SECRET is a setting of mcpauth's"),
+        ("X-Key", "${OAUTH_GITHUB_CLIENT_SECRET}", "OAUTH_GITHUB_CLIENT_SECRET is a setting of mcpauth's"),
         ("X-Key", "${LINES}", "line break"),
         ("X-Key", "s3cret\r\nX-Other: 1", "line break"),
         ("X-Key", "s3cret\0", "control character"),
@@ -51,14 +51,22 @@ def test_variables_are_expanded(value, expanded):
 )
 def test_a_mistake_is_named_and_no_value_is(name, value, named):
     with pytest.raises(SettingsError) as refused:
-        expand("remote", {name: value}, ENVIRON)
+        expand({name: value}, ENVIRON)
     assert named in str(refused.value)
     assert "s3cret" not in str(refused.value)
 
 
-def test_a_missing_variable_stops_the_start(tmp_path, database, ambient):
-    server = RemoteServer(url="https://example.com/mcp", headers={"Authorization": "Bearer ${TOKEN}"})
-    given = Configuration(servers={"remote": server})
-    with pytest.raises(SettingsError, match=r"mcpServers\.remote\.headers\.Authorization: TOKEN is not set"):
+def test_a_missing_variable_stops_the_start_and_its_line_is_named(tmp_path, database, ambient):
+    path = tmp_path / "mcp.json"
+    path.write_text(
+        '{"mcpServers": {"Far Away": {"url": "https://example.com/mcp", "headers": {\n"Authorization": "${TOKEN}"}}}}'
+    )
+    path.chmod(0o600)
+    given = configuration.read(path)
+    with pytest.raises(SettingsError) as refused:
         build.build(given, data_dir=tmp_path, database=database, ambient=ambient, environ={})
+    assert str(refused.value) == (
+        "mcp.json, line 2: mcpServers.Far Away.headers.Authorization: "
+        "TOKEN is not set in the environment that mcpauth was started with"
+    )
     build.build(given, data_dir=tmp_path, database=database, ambient=ambient, environ={"TOKEN": "s3cret"})
