@@ -151,34 +151,57 @@ class EventStream:
             self._reader.wake()
 
 
-class Resumed:
-    """One stream to its end, over a connection of its own: an async iterator until either side closes it."""
+class Reader:
+    """One connection's view of a stream: an async iterator until either side closes it."""
 
-    primer: str | None = None  # what came last says where it is
+    primer: str | None = None  # the id that lets its client come back from the beginning on
 
-    def __init__(self, stream: EventStream, number: int) -> None:
-        self._stream, self._number = stream, number
+    def __init__(self) -> None:
         self._closed = False
         self._news = asyncio.Event()
 
     def wake(self) -> None:
+        """There is something to read, or nothing any more."""
         self._news.set()
 
     def close(self) -> None:
         self._closed = True
         self.wake()
 
-    def __aiter__(self) -> "Resumed":
+    def __aiter__(self) -> "Reader":
         return self
 
     async def __anext__(self) -> Event:
         while not self._closed:
             self._news.clear()
-            found = self._stream.after(self._number)
-            if found is not None:
-                self._number, event = found
+            event = self._next()
+            if event is not None:
                 return event
-            if self._stream.ended:
+            if self._is_at_end():
                 break
             await self._news.wait()
         raise StopAsyncIteration
+
+    def _next(self) -> Event | None:
+        raise NotImplementedError
+
+    def _is_at_end(self) -> bool:
+        return False
+
+
+class Resumed(Reader):
+    """The rest of one stream, to its end. What came last says where it is."""
+
+    def __init__(self, stream: EventStream, number: int) -> None:
+        super().__init__()
+        self._stream, self._number = stream, number
+
+    def _next(self) -> Event | None:
+        found = self._stream.after(self._number)
+        if found is None:
+            return None
+        self._number, event = found
+        return event
+
+    def _is_at_end(self) -> bool:
+        return self._stream.ended

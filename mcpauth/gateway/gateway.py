@@ -22,11 +22,10 @@ from .answer import ACCEPTED, Answer, refused
 from .catalogue import BackendState, Catalogue
 from .endings import Endings
 from .eras import is_modern, is_modern_version
-from .event_log import Resumed
+from .event_log import Reader
 from .frames import Frame
 from .listing import KINDS, Kind
 from .load import LARGE, Held, Load
-from .mailbox import Listener
 from .mcp_sessions import McpSessions
 from .merged import Merged
 from .modern.headers import Headers
@@ -203,7 +202,7 @@ class Gateway:
 
     def listen(
         self, principal: Principal, *, backend: str | None, session_id: str, last_event_id: str | None = None
-    ) -> Listener | Resumed:
+    ) -> Reader:
         """What the client is told outside of its requests, or the rest of a stream. To be closed by who listens."""
         session = self._sessions.find(principal, backend, session_id)
         _refuse_paused(principal)

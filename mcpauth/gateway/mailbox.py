@@ -1,11 +1,10 @@
 """What a client is told outside of its requests: kept for a while, and read over GET streams."""
 
-import asyncio
 import logging
 from collections import deque
 
 from .. import log
-from .event_log import Event, EventLog, EventStream
+from .event_log import Event, EventLog, EventStream, Reader
 
 logger = logging.getLogger(__name__)
 
@@ -86,36 +85,25 @@ class Mailbox:
             self._listeners[-1].wake()
 
 
-class Listener:
-    """One GET stream's view of the mailbox: an async iterator until either side closes it."""
+class Listener(Reader):
+    """One GET stream's view of the mailbox, after what its client has missed."""
 
     def __init__(self, mailbox: Mailbox, stream: EventStream | None, missed: int | None) -> None:
+        super().__init__()
         self.primer = stream.at if stream is not None and stream.primed and missed is None else None
         self._mailbox, self._stream, self._missed = mailbox, stream, missed
-        self._closed = False
-        self._news = asyncio.Event()
-
-    def wake(self) -> None:
-        self._news.set()
 
     def close(self) -> None:
-        self._closed = True
         self._mailbox.leave(self)
-        self.wake()
+        super().close()
 
-    def __aiter__(self) -> "Listener":
-        return self
-
-    async def __anext__(self) -> Event:
-        while not self._closed:
-            self._news.clear()
-            if self._missed is not None and self._stream is not None:
-                found = self._stream.after(self._missed)
-                self._missed = None if found is None else found[0]
-                if found is not None:
-                    return found[1]
-            message = self._mailbox.take(self)
-            if message is not None:
-                return Event(None if self._stream is None else self._stream.put(message), message)
-            await self._news.wait()
-        raise StopAsyncIteration
+    def _next(self) -> Event | None:
+        if self._missed is not None and self._stream is not None:
+            found = self._stream.after(self._missed)
+            self._missed = None if found is None else found[0]
+            if found is not None:
+                return found[1]
+        message = self._mailbox.take(self)
+        if message is None:
+            return None
+        return Event(None if self._stream is None else self._stream.put(message), message)

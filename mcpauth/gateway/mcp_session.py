@@ -13,11 +13,11 @@ from ..errors import BackendUnavailable, GatewayError, RequestCancelled, Unknown
 from . import frames, log_message
 from .backend import BackendSession
 from .catalogue import Catalogue
-from .event_log import EventLog, Resumed
+from .event_log import EventLog, Reader
 from .frames import Frame
 from .handshake import SET_LEVEL, SUBSCRIBE, Handshake
 from .listing import LIST_CHANGED
-from .mailbox import Listener, Mailbox
+from .mailbox import Mailbox
 from .modern.caller import Caller
 from .resource_updates import UPDATED
 from .served import Served
@@ -119,7 +119,7 @@ class McpSession:
         except GatewayError as error:
             logger.info("not_revived", extra=log.bounded(backend=served.name, reason=error.message))
 
-    def listen(self, last_event_id: str | None) -> Listener | Resumed:
+    def listen(self, last_event_id: str | None) -> Reader:
         """What the client is told outside of its requests, or the rest of the stream that it has lost."""
         found = None if last_event_id is None else self.events.find(last_event_id)
         if found is None or self.mailbox.sent(found[0]):

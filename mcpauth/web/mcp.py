@@ -7,9 +7,8 @@ from ..errors import GatewayError, InvalidMessage
 from ..gateway.answer import Answer, Messages
 from ..gateway.batch import Resumable
 from ..gateway.eras import is_modern_version
-from ..gateway.event_log import Event, EventStream, Resumed
+from ..gateway.event_log import Event, EventStream, Reader
 from ..gateway.gateway import Gateway
-from ..gateway.mailbox import Listener
 from ..gateway.modern.replies import ModernReplies
 from ..gateway.modern.subscription import Subscription
 from .event_stream import EVENT_STREAM, EventStreamHandler
@@ -28,7 +27,7 @@ class McpHandler(EventStreamHandler):
         super().initialize(gateway, gate)
         self._slow = slow
         self._replies: Messages | None = None
-        self._listener: Listener | Resumed | None = None
+        self._listener: Reader | None = None
         self._stream: EventStream | None = None
 
     async def post(self, backend: str | None = None) -> None:
