@@ -122,10 +122,13 @@ class Handler(logging.StreamHandler[TextIO]):
         self._bounds = Bounds()
 
     def emit(self, record: logging.LogRecord) -> None:
-        for summary in self._bounds.ended(record.created):
-            super().emit(summary)
-        if self._bounds.admit(record):
-            super().emit(record)
+        try:
+            for summary in self._bounds.ended(record.created):
+                super().emit(summary)
+            if self._bounds.admit(record):
+                super().emit(record)
+        except Exception:  # A library's text and its values may not fit.
+            self.handleError(record)
 
     def close(self) -> None:
         for summary in self._bounds.ended(math.inf):

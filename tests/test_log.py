@@ -87,6 +87,14 @@ def test_what_a_library_says_is_bounded_as_a_whole(written):
     assert written.lines[-1]["lines"] == 100 - log.MOST
 
 
+def test_a_line_that_cannot_be_made_disturbs_nobody(written, capsys):
+    broken = logging.LogRecord("tornado.general", logging.INFO, "", 1, "%d", ("x",), None)
+    written.handler.handle(broken)
+    written.say("host_refused", host="evil.example")
+    assert written.events == ["host_refused"]
+    assert "Logging error" in capsys.readouterr().err
+
+
 async def test_a_stranger_at_the_door_does_not_fill_the_log(tmp_path: Path):
     async with LiveServer(tmp_path) as server:
 

@@ -158,7 +158,9 @@ async def test_afterwards_there_is_nothing_here_for_anybody(
     await fill_in(browser, page)
     for one in (browser, other_browser):
         assert (await one.get(SETUP)).status == 404
-        assert (await open_link(one, services)).status == 404
+        again = await open_link(one, services)
+        assert again.status == 404
+        assert "This server has an owner already" in again.text
         assert (await one.get(f"{SETUP}?code=wrong")).status == 404
         assert (await one.get(f"{SETUP}?provider=github")).status == 404
         assert (await one.request(SETUP, "POST", "username=x")).status == 404
