@@ -7,6 +7,7 @@ import msgspec
 
 from ..ambient import Ambient
 from ..errors import (
+    BackendUnavailable,
     ClientPaused,
     GatewayError,
     InvalidMessage,
@@ -331,7 +332,8 @@ class Gateway:
             raise
         if "error" in answer:
             self._sessions.dismiss(session)
-            return Answer(reply=frames.encode(answer))
+            refusal = BackendUnavailable(f"the server {endpoint.name} refused to initialize")
+            return Answer(reply=frames.encode(answer), error=refusal)
         session.handshake.told(frames.members(answer["result"]))
         kept = self._sessions.keep(session)
         if kept is not None:

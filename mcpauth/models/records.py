@@ -165,7 +165,19 @@ class Notice(Record):
 
 
 StepKind = Literal[
-    "challenge", "discovery", "registration", "authorize", "sign-in", "consent", "token", "refresh", "mcp", "lost"
+    "challenge",
+    "discovery",
+    "registration",
+    "authorize",
+    "sign-in",
+    "consent",
+    "allowed",
+    "denied",
+    "token",
+    "refresh",
+    "mcp",
+    "revocation",
+    "lost",
 ]
 
 

@@ -3,11 +3,11 @@
 import base64
 import binascii
 import hmac
-from typing import NamedTuple
+from typing import NamedTuple, TypeGuard
 from urllib.parse import unquote_plus
 
 from ..ambient import fingerprint
-from ..errors import InvalidClient, InvalidRequest
+from ..errors import InvalidClient, InvalidRequest, OAuthError
 from ..models.messages import ClientCredentials
 from ..models.records import Client
 from .client_assertion import Assertion, ClientAssertions
@@ -39,7 +39,7 @@ class ClientAuthentication:
             return await self._by_assertion(authorization, body)
         # RFC 6749 §2.3.1 wants the two values form-encoded; many clients send them as they are.
         offers = [(body.client_id, body.client_secret)]
-        if authorization is not None and authorization[:6].lower() == "basic ":
+        if _is_basic(authorization):
             name, secret = _basic(authorization)
             if body.client_secret:
                 raise InvalidRequest("the client must authenticate in one way only")
@@ -68,6 +68,24 @@ class ClientAuthentication:
             raise InvalidClient("this client does not authenticate with private_key_jwt")
         await self._assertions.verify(assertion, client)
         return Caller(client, asserted=True)
+
+
+def claimed(authorization: str | None, body: ClientCredentials) -> str | None:
+    """Who the client says it is, which nothing has proven yet; for the trace alone."""
+    if body.client_id:
+        return body.client_id
+    try:
+        if body.client_assertion:
+            return Assertion(body.client_assertion, body.client_assertion_type).client_id
+        if _is_basic(authorization):
+            return unquote_plus(_basic(authorization)[0]) or None
+    except OAuthError:
+        pass
+    return None
+
+
+def _is_basic(authorization: str | None) -> TypeGuard[str]:
+    return authorization is not None and authorization[:6].lower() == "basic "
 
 
 def _basic(authorization: str) -> tuple[str, str]:

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from ..ambient import Ambient
 from ..models.records import Step, StepKind, Story
 from . import client_profiles
+from .course import Course, went_well
 
 KEPT = 30 * 86400
 MOST_STORIES, MOST_STEPS = 1000, 60
@@ -19,7 +20,7 @@ SAME_ADDRESS, SAME_CLIENT = 600, 3600
 COMING_BACK = 60
 
 # The person's browser takes these steps, not the client.
-BROWSER: frozenset[StepKind] = frozenset({"authorize", "sign-in", "consent"})
+BROWSER: frozenset[StepKind] = frozenset({"authorize", "sign-in", "consent", "allowed", "denied"})
 
 # What keys look like: programs whose fields were mixed up send them in places that are shown.
 KEYS = re.compile(r"(?<![\w-])(?:[\w-]{43}|[0-9a-fA-F]{64})(?![\w-])|eyJ[\w-]{8,}\.[\w.-]*")
@@ -62,6 +63,8 @@ class Stories:
     def load(self, stories: Iterable[Story]) -> None:
         for story in stories:
             self._keep(story)
+            if Course(story, self._ambient.now()).works:
+                self.heard.update(story.sessions)
 
     def every(self) -> list[Story]:
         """The newest last."""
@@ -102,6 +105,8 @@ class Stories:
                 }
             )
         )
+        if taken.kind == "refresh" and taken.status >= 400:
+            self.heard.difference_update(story.sessions)  # Who goes on all the same is news.
         self._changed.add(story.story_id)
 
     def _find(self, taken: Taken, now: int) -> Story | None:
@@ -176,8 +181,6 @@ class Stories:
         if story.client_id is None:
             for address in story.addresses:
                 self._nameless.setdefault(address, {})[story.story_id] = None
-        if _is_connected(story):
-            self.heard.update(story.sessions)
 
     def _unlink(self, story: Story) -> None:
         for key in _keys(story):
@@ -232,7 +235,7 @@ def _is_another(story: Story, taken: Taken) -> bool:
     match taken.kind:
         case "registration":
             return story.client_id is not None
-        case "challenge" | "discovery":
+        case "challenge" | "discovery" | "mcp":
             return _is_connected(story)
     return False
 
@@ -270,7 +273,7 @@ def _is_only_claimed(taken: Taken) -> bool:
 
 
 def _is_connected(story: Story) -> bool:
-    return any(step.kind == "mcp" and step.status < 400 for step in story.steps)
+    return any(step.kind == "mcp" and went_well(step.kind, step.status, step.error) for step in story.steps)
 
 
 def _with(known: tuple[str, ...], *more: str | None) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from ..ambient import Ambient, fingerprint
 from ..models.records import StepKind, Story
 from ..store.stories import StoryStore
 from . import pkce
+from .course import went_well
 from .stories import KEPT, MOST_STORIES, Stories, Taken
 
 logger = logging.getLogger(__name__)
@@ -99,9 +100,13 @@ class Trace:
         )
         if kind == "challenge" or kind == "discovery":
             self._looks(address)
-        elif kind == "mcp" and session_id is not None and status < 400:
-            self._stories.heard.add(session_id)
-            self._looking.pop(address, None)
+        elif kind == "mcp" and session_id is not None:
+            match went_well(kind, status, error):
+                case True:
+                    self._stories.heard.add(session_id)
+                    self._looking.pop(address, None)
+                case False:
+                    self._stories.heard.discard(session_id)  # What makes it good again is news.
         waiting, names_nobody = self._waiting, not (client_id or attempt or session_id)
         last = self._last_of.get(address) if names_nobody else waiting[-1] if waiting else None
         if last is not None and last.taken == taken:

@@ -186,6 +186,7 @@ class BaseHandler(web.RequestHandler):
             if status_code == 405:
                 self.set_header("Allow", ", ".join(self.allowed_methods()))
             error_code, title, hint = REFUSALS.get(500 if status_code >= 500 else status_code, REFUSALS[400])
+            self.tell(error=f"{error_code}: {title}")
             self.write_failure(status_code, title, hint, error_code)
 
     def allowed_methods(self) -> list[str]:

@@ -5,7 +5,7 @@ from tornado import web
 from ..errors import AwaitingOwner, PageError
 from ..gateway.catalogue import BackendState
 from ..gateway.gateway import Gateway
-from ..models.records import User
+from ..models.records import StepKind, User
 from ..oauth import client_profiles, redirect_uri, scope
 from ..oauth.authorization import Authorization, ConsentQuestion, display_name
 from . import ticks
@@ -16,7 +16,7 @@ PROGRAM = "clients/program.svg"
 
 
 class ConsentHandler(SignInSteps):
-    step = "consent"
+    step: StepKind | None = "consent"
 
     def initialize(self, authorization: Authorization, gateway: Gateway) -> None:
         self._authorization, self._gateway = authorization, gateway
@@ -49,8 +49,9 @@ class ConsentHandler(SignInSteps):
             return
         question = await self._authorization.question(request, user)
         if decision == "deny":
-            self.tell(error="access_denied: the person said no")
-            self.send_back(await self._authorization.deny(request, user), question, denied=True)
+            target = await self._authorization.deny(request, user)
+            self.step = "denied"
+            self.send_back(target, question, denied=True)
             return
         if decision != "allow":
             raise web.HTTPError(400)
@@ -66,6 +67,7 @@ class ConsentHandler(SignInSteps):
             await self.show(question, request, user, "Tick at least one server, or choose Deny.")
             return
         target = await self._authorization.approve(request, user, ticked)
+        self.step = "allowed"
         self.send_back(target, question, denied=False)
 
     async def show_waiting(self, waiting: AwaitingOwner, request: str) -> None:
@@ -78,7 +80,8 @@ class ConsentHandler(SignInSteps):
 
     def _allowed_user(self) -> User | None:
         if self.user is not None and self.user.role == "pending":
-            raise PageError(403, "Waiting for approval", "The owner of this server has to let you in first.")
+            hint = "The owner of this server has to let you in first."
+            raise PageError(403, "Waiting for approval", hint, "access_denied")
         return self.user
 
     async def offers(self, question: ConsentQuestion) -> list[BackendState]:

@@ -61,6 +61,7 @@ class GuardedHandler(JSONHandler):
         self._backend: str | None = None
         self._allowed_origin: str | None = None
         self._grant_session: str | None = None  # of whom the bearer let in
+        self._answer_refuses = False  # whatever its status is
 
     def set_default_headers(self) -> None:
         super().set_default_headers()
@@ -120,15 +121,14 @@ class GuardedHandler(JSONHandler):
     def on_finish(self) -> None:
         """The trace hears of the first request of a session, and of those that were refused."""
         trace: Trace | None = self.settings.get("trace")
-        session_id = self._grant_session
-        if trace is not None and self.step is None and self.get_status() == 401:
-            session_id = self._gate.session_of(self.request)
-        news = (
-            trace is not None and session_id is not None and trace.is_news(session_id, self.site.party_of(self.request))
-        )
-        if self.step is None and (news or self.get_status() >= 400):
-            self.step = "mcp"
-            self.tell(session_id=session_id)
+        if trace is not None and self.step is None:
+            session_id = self._grant_session
+            if self.get_status() == 401:
+                session_id = self._gate.session_of(self.request)
+            failed = self.get_status() >= 400 or self._answer_refuses
+            if failed or (session_id is not None and trace.is_news(session_id, self.site.party_of(self.request))):
+                self.step = "mcp"
+                self.tell(session_id=session_id)
         super().on_finish()
 
     # Refusals.
@@ -154,14 +154,18 @@ class GuardedHandler(JSONHandler):
         self.finish(message)
 
     def refuse(self, status: int, message: str) -> None:
-        self.tell(error=message)
+        self.tell(error=f"{InvalidMessage.code}: {message}")
         if status == 405 and self._is_for_a_person:
             self._explain(status, message)
         else:
             self.write_message(status, _error(message))
 
+    def tell_refusal(self, error: GatewayError) -> None:
+        self._answer_refuses = True
+        self.tell(error=f"{error.code}: {error.message}")
+
     def refuse_with(self, error: GatewayError) -> None:
-        self.tell(error=error.message)
+        self.tell_refusal(error)
         self.write_message(STATUS.get(type(error), 400), frames.encode(frames.failure(None, error)))
 
     def write_failure(self, status: int, title: str, hint: str, error: str) -> None:

@@ -42,7 +42,7 @@ class McpHandler(EventStreamHandler):
             headers=self.request.headers.get_all(),
         )
         if answer.error is not None:
-            self.tell(error=answer.error.message)
+            self.tell_refusal(answer.error)
         if answer.session_id is not None:
             self.set_header("Mcp-Session-Id", answer.session_id)
         if answer.replies is not None:
@@ -154,6 +154,7 @@ class McpHandler(EventStreamHandler):
         try:
             async for message in replies:
                 if replies.finished and not self._streaming:
+                    self._tell_failure(replies)
                     self.write_message(_status(replies), message)
                     return
                 self._begin_answer()
@@ -166,6 +167,12 @@ class McpHandler(EventStreamHandler):
             if self._stream is not None:
                 self._stream.end()
             self._stop_timer()
+
+    def _tell_failure(self, replies: Messages) -> None:
+        if replies.error is not None:
+            self.tell_refusal(replies.error)
+        elif replies.code is not None:
+            self.tell(error=f"{replies.code}: an error of the server that was asked")
 
     def _begin_answer(self) -> None:
         """It is a stream; one that a client can come back to, where it knows how."""

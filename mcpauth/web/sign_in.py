@@ -49,7 +49,7 @@ class SignInSteps(PageHandler):
         self.redirect(departure.url)
 
     def show_pending(self, user: User) -> None:
-        self.tell(error="Waiting for approval")
+        self.tell(error="access_denied: Waiting for approval")
         self.set_status(403)
         self.page(
             "message.html",

@@ -2,6 +2,7 @@
 
 from ..models.messages import ClientCredentials, RevocationRequest, TokenRequest
 from ..models.records import StepKind
+from ..oauth.client_authentication import claimed
 from ..oauth.issuer import Issuer
 from ..oauth.revocation import Revocation
 from ..oauth.token import TokenEndpoint
@@ -20,12 +21,11 @@ class TokenHandler(JSONHandler):
         form = self.form()
         self.set_header("Pragma", "no-cache")
         credentials, request = self.parse(ClientCredentials, form), self.parse(TokenRequest, form)
-        self.tell(client_id=credentials.client_id or None, attempt=attempt_of_verifier(request.code_verifier))
+        authorization = self.request.headers.get("Authorization")
+        self.tell(client_id=claimed(authorization, credentials), attempt=attempt_of_verifier(request.code_verifier))
         if request.grant_type == "refresh_token":
             self.step = "refresh"
-        answer = await self._endpoint.exchange(
-            self._issuer, self.request.headers.get("Authorization"), credentials, request
-        )
+        answer = await self._endpoint.exchange(self._issuer, authorization, credentials, request)
         self.tell(client_id=answer.client_id, session_id=answer.session_id)
         self.reply(answer)
 

@@ -73,3 +73,14 @@ def restart(running, environment, ambient, http_server):
         return running[-1]
 
     return again
+
+
+@pytest.fixture
+def stories(services):
+    """Those there are, as ``trace`` shows them."""
+
+    async def stories():
+        listed = await services.operations.trace_list()
+        return [await services.operations.trace_show(one["id"]) for one in listed]
+
+    return stories

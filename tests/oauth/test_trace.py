@@ -19,17 +19,6 @@ from tests.oauth_client import OAuthClient, answer
 pytestmark = pytest.mark.usefixtures("owner")
 
 
-@pytest.fixture
-def stories(services):
-    """Those there are, as ``trace`` shows them."""
-
-    async def stories():
-        listed = await services.operations.trace_list()
-        return [await services.operations.trace_show(one["id"]) for one in listed]
-
-    return stories
-
-
 def kinds(story):
     return [step["kind"] for step in story["steps"]]
 
@@ -57,7 +46,7 @@ async def test_a_connection_is_one_story_from_the_first_look_to_the_first_reques
         "sign-in",
         "sign-in",
         "consent",
-        "consent",
+        "allowed",
         "token",
         "mcp",
         "refresh",
