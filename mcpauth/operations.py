@@ -1,7 +1,7 @@
 """What an operator can do: the commands call it, and later the admin pages, so that the two cannot drift."""
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from . import log
@@ -220,7 +220,8 @@ class Operations:
 
     async def trace_list(self) -> list[Answer]:
         """The newest last."""
-        return [self._told(story) for story in await self._trace.stories()]
+        labels = await self._clients.labels()
+        return [self._told(story, labels) for story in await self._trace.stories()]
 
     async def trace_show(self, story_id: str) -> Answer:
         """One story, by the beginning of its id."""
@@ -228,15 +229,16 @@ class Operations:
         if len(found) != 1:
             raise OperationError(f"{len(found) or 'no'} connection attempts have an id that begins with {story_id}")
         steps = [{**step.model_dump(exclude_none=True), "at": iso(step.at)} for step in found[0].steps]
-        return {**self._told(found[0]), "steps": steps}
+        return {**self._told(found[0], await self._clients.labels()), "steps": steps}
 
-    def _told(self, story: Story) -> Answer:
+    def _told(self, story: Story, labels: Mapping[str, str]) -> Answer:
+        """``labels``: what the owner calls clients, by their id."""
         verdict = judge(story, self._ambient.now())
         return {
             "id": story.story_id,
             "began_at": iso(story.began_at),
             "last_at": iso(story.last_at),
-            "client": story.client_name or story.client_id or _perhaps(story.user_agent),
+            "client": labels.get(story.client_id or "") or _name(story),
             "client_id": story.client_id,
             "addresses": list(story.addresses),
             "user_agent": story.user_agent,
@@ -247,7 +249,12 @@ class Operations:
         }
 
 
-def _perhaps(user_agent: str) -> str | None:
-    """Who asks, going by what anybody can write there."""
-    profile = client_profiles.guess(None, user_agent)
+def _name(story: Story) -> str | None:
+    """What a client calls itself; else who it is by its id, or, it says, by what anybody can write there."""
+    if story.client_name is not None:
+        return story.client_name
+    if story.client_id is not None:
+        profile = client_profiles.of(story.client_id, ())
+        return profile.name if profile else story.client_id
+    profile = client_profiles.guess(None, story.user_agent)
     return f"{profile.name}, it says" if profile else None

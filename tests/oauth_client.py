@@ -70,6 +70,7 @@ class OAuthClient:
         self.origin, self._base_url = origin, base_url
         # What a proxy in front would say of the client's address.
         self.address = "198.51.100.9"
+        self.user_agent = "test-client/1"
         self.redirect_uri = REDIRECT_URI
         self.client_id, self.client_secret = "", ""
         self.registration: dict[str, Any] = {}
@@ -79,7 +80,7 @@ class OAuthClient:
 
     async def fetch(self, path: str, method: str = "GET", body: Any = None, **headers: str) -> Reply:
         """``body``: a dict is sent as JSON, a str as a form, bytes as they are."""
-        sent = {"Host": urlsplit(self.origin).netloc, "X-Forwarded-For": self.address}
+        sent = {"Host": urlsplit(self.origin).netloc, "X-Forwarded-For": self.address, "User-Agent": self.user_agent}
         if isinstance(body, dict):
             sent["Content-Type"], body = "application/json", json.dumps(body)
         elif isinstance(body, str):

@@ -35,7 +35,7 @@ class Course:
         self.trouble: Step | None = next(iter(causes if explained else self._troubles), None)
 
     def _open(self) -> list[Step]:
-        """The refusals, where tokens are and at /mcp, that nothing has made good since."""
+        """What was refused, where tokens are and at /mcp, or given back, and nothing has made good since."""
         found: list[Step] = []
         renewed_at: int | None = None
         for step in self.steps:
@@ -46,6 +46,8 @@ class Course:
                     renewed_at = step.at
                 else:
                     found.append(step)
+            elif step.kind == "revocation":
+                found.append(step)
             elif step.kind == "mcp" and well:
                 found.clear()
             elif step.kind == "mcp" and well is False and not self._was_on_its_way(step, renewed_at):
@@ -86,7 +88,9 @@ class Course:
     def refused(self, kinds: tuple[StepKind, ...], *beginnings: str) -> bool:
         """Whether the last step of these kinds was refused, for a reason that begins so."""
         last = next((step for step in reversed(self.steps) if step.kind in kinds), None)
-        return last is not None and _begins(last, kinds, beginnings)
+        if last is None or (last.status < 400 and last.error is None):
+            return False
+        return _begins(last, kinds, beginnings)
 
     def since_token(self, kind: StepKind) -> bool:
         """Whether there was such a step after the last token was given."""
@@ -104,6 +108,4 @@ class Course:
 
 
 def _begins(step: Step, kinds: tuple[StepKind, ...], beginnings: tuple[str, ...]) -> bool:
-    if step.kind not in kinds or (step.status < 400 and step.error is None):
-        return False
-    return not beginnings or (step.error or "").startswith(beginnings)
+    return step.kind in kinds and (not beginnings or (step.error or "").startswith(beginnings))

@@ -71,7 +71,7 @@ ENDINGS = (
         ),
     ),
     Ending(
-        lambda c: c.ends_with("revocation"),
+        lambda c: c.met(("revocation",)),
         _stopped(
             "signed out by the client itself",
             "The client gave its access back: the connection was removed there, or its user signed out.",

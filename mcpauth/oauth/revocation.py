@@ -1,6 +1,7 @@
 """Ending and inspecting tokens (RFC 7009, RFC 7662)."""
 
 import logging
+from typing import NamedTuple
 
 from .. import log
 from ..ambient import Ambient, fingerprint
@@ -19,6 +20,13 @@ logger = logging.getLogger(__name__)
 INACTIVE = Introspection(active=False)
 
 
+class Revoked(NamedTuple):
+    """Whose access has ended; ``session_id`` where there was a session."""
+
+    client_id: str
+    session_id: str | None
+
+
 class Revocation:
     def __init__(
         self,
@@ -34,20 +42,27 @@ class Revocation:
 
     async def revoke(
         self, authorization: str | None, credentials: ClientCredentials, request: RevocationRequest
-    ) -> None:
+    ) -> Revoked | None:
         """End the grant that the token belongs to, with everything that came from it (RFC 7009 §2.1).
 
-        A token that is unknown, or another client's, changes nothing and looks the same (§2.2).
+        A token that is unknown, or another client's, changes nothing and looks the same to the client (§2.2): None.
         """
         client, asserted = await self._authentication.authenticate(authorization, credentials)
         if not request.token:
             raise InvalidRequest("token is missing")
         grant = await self._grant_of(request.token, client)
-        if grant is not None:
-            if grant.asserted and not asserted:
-                raise InvalidClient(UNPROVEN)
-            await self._grants.end(self._ambient.now(), "revoked_by_client", grant_id=grant.grant_id)
-            logger.info("grant_revoked", extra=log.fields(client_id=client.client_id, grant_id=grant.grant_id))
+        if grant is None or grant.ended_at is not None:
+            return None
+        if grant.asserted and not asserted:
+            raise InvalidClient(UNPROVEN)
+        session_id = self._session_of(grant)
+        await self._grants.end(self._ambient.now(), "revoked_by_client", grant_id=grant.grant_id)
+        logger.info("grant_revoked", extra=log.fields(client_id=client.client_id, grant_id=grant.grant_id))
+        return Revoked(client.client_id, session_id)
+
+    def _session_of(self, grant: Grant) -> str | None:
+        live = self._sessions.list_live(self._ambient.instant(), grant.user_id)
+        return next((one.record.session_id for one in live if one.record.grant_id == grant.grant_id), None)
 
     async def _grant_of(self, token: str, client: Client) -> Grant | None:
         found = await self._refresh_tokens.find_grant(fingerprint(token))

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from functools import lru_cache
 from typing import NamedTuple
 
 from ..ambient import Ambient
@@ -13,10 +14,12 @@ KEPT = 30 * 86400
 MOST_STORIES, MOST_STEPS = 1000, 60
 LONGEST, LONGEST_CLIENT_ID = 200, 512
 MOST_NAMES = 5  # of addresses, programs, attempts and sessions in one story
-MOST_NAMELESS = 4  # stories of one address in which nobody has said who it is
+# Of one address: stories in which nobody has said who it is, and those that came to no token.
+MOST_NAMELESS, MOST_TOKENLESS = 4, 20
 # Within these, what comes from an address without saying whose it is belongs to what it did before.
 SAME_ADDRESS, SAME_CLIENT = 600, 3600
-# A client that is connected may look around again before it uses what it has: many do at every start.
+# A client that is connected may look around again before it uses what it has: many do at every start. And a vendor's
+# requests may come from several addresses.
 COMING_BACK = 60
 
 # The person's browser takes these steps, not the client.
@@ -55,7 +58,10 @@ class Stories:
         self._ambient = ambient
         self._stories: dict[str, Story] = {}  # the one that went on last is the last
         self._by: dict[tuple[str, str], str] = {}  # the newest story by each of its names, see _keys
-        self._nameless: dict[str, dict[str, None]] = {}  # by address: those in which nobody has said who it is
+        # By address, the one that went on last is the last: those in which nobody has said who it is, and those
+        # that came to no token.
+        self._nameless: dict[str, dict[str, None]] = {}
+        self._tokenless: dict[str, dict[str, None]] = {}
         self._changed: set[str] = set()
         self._removed: set[str] = set()
         self.heard: set[str] = set()  # sessions of which an MCP request has come
@@ -84,8 +90,9 @@ class Stories:
         taken = _cleaned(taken)
         story = self._find(taken, now)
         if story is None:
-            if taken.client_id is None and taken.kind in ("lost", "sign-in"):
-                return  # Scanners ask for everything, and a person may sign in for nothing.
+            if taken.client_id is None and taken.kind == "sign-in":
+                return  # A person may sign in for nothing.
+            self._make_room(taken.address)
             story = Story(story_id=self._ambient.identifier()[:8], began_at=now, last_at=now)
         if taken.client_id is not None or taken.session_id is not None:
             story = self._with_first_steps(story, taken, now)
@@ -114,7 +121,7 @@ class Stories:
         if story is not None:
             return story
         if taken.client_id is None:
-            return self._of_address(taken, now)
+            return self._of_address(taken, now) or self._of_vendor(taken, now)
         story = self._at("client", taken.client_id)
         if story is not None and _is_only_claimed(taken) and taken.address not in story.addresses:
             return None
@@ -134,6 +141,12 @@ class Stories:
         if story is None or story.last_at <= now - SAME_ADDRESS or _is_another(story, taken):
             return None
         return story
+
+    def _of_vendor(self, taken: Taken, now: int) -> Story | None:
+        """What a hosted client has begun at another address a moment ago: nobody has said there who it is."""
+        vendor = None if taken.kind in BROWSER else _guess(taken.user_agent)
+        story = self._at("vendor", vendor)
+        return story if story is not None and story.last_at > now - COMING_BACK else None
 
     def _has_room(self, address: str) -> bool:
         return len(self._nameless.get(address, ())) < MOST_NAMELESS
@@ -170,6 +183,9 @@ class Stories:
         own = [first for first in found if taken.user_agent in first.user_agents]
         if own:
             return own[-1]
+        if not found:
+            of_vendor = self._of_vendor(taken, now)
+            return of_vendor if of_vendor is not None and _leads_to(taken, story, of_vendor, now) else None
         return found[0] if len(found) == 1 and not _is_another_program(found[0], taken) else None
 
     def _keep(self, story: Story) -> None:
@@ -178,20 +194,32 @@ class Stories:
             self._unlink(before)
         self._stories[story.story_id] = story
         self._by.update((key, story.story_id) for key in _keys(story))
-        if story.client_id is None:
+        for index in self._indexes(story):
             for address in story.addresses:
-                self._nameless.setdefault(address, {})[story.story_id] = None
+                index.setdefault(address, {})[story.story_id] = None
 
     def _unlink(self, story: Story) -> None:
         for key in _keys(story):
             if self._by.get(key) == story.story_id:
                 del self._by[key]
-        if story.client_id is None:
+        for index in self._indexes(story):
             for address in story.addresses:
-                others = self._nameless[address]
+                others = index[address]
                 del others[story.story_id]
                 if not others:
-                    del self._nameless[address]
+                    del index[address]
+
+    def _indexes(self, story: Story) -> Iterator[dict[str, dict[str, None]]]:
+        if story.client_id is None:
+            yield self._nameless
+        if not story.sessions:
+            yield self._tokenless
+
+    def _make_room(self, address: str) -> None:
+        """For another story that begins there, at the cost of what began there and came to nothing."""
+        others = [self._stories[one] for one in self._tokenless.get(address, ())]
+        if len(others) >= MOST_TOKENLESS:
+            self._drop(min(others, key=_has_come_far).story_id)
 
     def _drop(self, story_id: str) -> None:
         story = self._stories.pop(story_id)
@@ -201,7 +229,7 @@ class Stories:
         self._removed.add(story_id)
 
     def _forget(self) -> None:
-        """What is old, and what is too much: what strangers can make up goes before what was given a token."""
+        """What is old, and what is too much: of what strangers can make up, first that of whoever makes up the most."""
         old = self._ambient.now() - KEPT
         for story in list(self._stories.values()):
             if story.last_at > old:
@@ -209,11 +237,13 @@ class Stories:
             self._drop(story.story_id)
         surplus = len(self._stories) - MOST_STORIES
         if surplus > 0:
-            ranked = sorted(
-                self._stories.values(), key=lambda one: (bool(one.sessions), bool(one.attempts), one.last_at)
-            )
-            for story in ranked[:surplus]:
+            for story in sorted(self._stories.values(), key=self._is_worth)[:surplus]:
                 self._drop(story.story_id)
+
+    def _is_worth(self, story: Story) -> tuple[bool, bool, int, bool, int]:
+        far, signed_in, _ = _has_come_far(story)
+        beside = min(len(self._tokenless.get(one, ())) for one in story.addresses)
+        return far, signed_in, -beside, bool(story.attempts), story.last_at
 
 
 def _keys(story: Story) -> Iterator[tuple[str, str]]:
@@ -224,6 +254,8 @@ def _keys(story: Story) -> Iterator[tuple[str, str]]:
         yield from (("program", _program(address, one)) for one in story.user_agents)
     if story.client_id is not None:
         yield ("client", story.client_id)
+    else:
+        yield from (("vendor", one) for one in map(_guess, story.user_agents) if one is not None)
 
 
 def _program(address: str, user_agent: str) -> str:
@@ -254,13 +286,23 @@ def _is_another_program(story: Story, taken: Taken) -> bool:
     return any(step.what == taken.what and step.kind == taken.kind for step in story.steps)
 
 
+def _has_come_far(story: Story) -> tuple[bool, bool, int]:
+    """Whether it was given a token, whether somebody has signed in for it, and when it went on last."""
+    return bool(story.sessions), any(map(_needs_a_person, story.steps)), story.last_at
+
+
+def _needs_a_person(step: Step) -> bool:
+    return step.kind in ("allowed", "denied") or (step.kind == "consent" and step.status == 200)
+
+
+@lru_cache(MOST_STORIES)
 def _guess(user_agent: str) -> str | None:
     profile = client_profiles.guess(None, user_agent)
     return profile.profile_id if profile else None
 
 
 def _leads_to(taken: Taken, story: Story, first: Story, now: int) -> bool:
-    if taken.kind not in ("refresh", "mcp"):
+    if taken.kind not in ("refresh", "mcp", "revocation"):
         return first.last_at > now - SAME_ADDRESS
     # Beside a client that is connected, another may fail: only what the same programs did just now is taken.
     known = {*story.user_agents, taken.user_agent}

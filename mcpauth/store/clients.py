@@ -92,6 +92,11 @@ class ClientStore:
 
         return await self._database.transact(replace)
 
+    async def labels(self) -> dict[str, str]:
+        """What the owner calls them, by client_id; of those that have such a name."""
+        rows = await self._database.fetch_all("select client_id, label from clients where label is not null")
+        return {row["client_id"]: row["label"] for row in rows}
+
     async def set_label(self, client_id: str, label: str) -> bool:
         """What the owner calls it. False when it is not there."""
         return await self._set("update clients set label = :value where client_id = :client_id", client_id, label)

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
@@ -42,6 +43,11 @@ REFUSALS = {
     405: ("method_not_allowed", "Not like this", "This address does not take that kind of request."),
     500: ("server_error", "This did not work", "Something went wrong in this server; its log says what."),
 }
+
+# Of paths that exist, and of what is left of them.
+OF_CLIENTS = re.compile(
+    r"/(oauth-authorization-server|oauth-protected-resource|openid-configuration)(/|$)|/(token|register|authorize)$"
+)
 
 CORS_HEADERS = "Authorization, Content-Type, Accept, MCP-Protocol-Version, Mcp-Session-Id, Mcp-Method, Mcp-Name"
 
@@ -127,6 +133,9 @@ class BaseHandler(web.RequestHandler):
             logger.info("request_refused", extra=log.bounded(path=path, status=value.status_code))
         else:
             logger.error("request_failed", exc_info=value, extra=log.bounded(path=path))
+
+    def sends_json(self) -> bool:
+        return self.request.headers.get("Content-Type", "").split(";")[0].strip().lower() == "application/json"
 
     def accepts_html(self) -> bool:
         return "text/html" in self.request.headers.get("Accept", "")
@@ -242,7 +251,7 @@ class JSONHandler(BaseHandler):
         Form-encoded, but JSON is taken too. Raises InvalidRequest, also for repeated ones (§3.2); only
         ``resource`` may be repeated, with one value (RFC 8707 §2.2), otherwise InvalidTarget.
         """
-        if self.request.headers.get("Content-Type", "").split(";")[0].strip().lower() == "application/json":
+        if self.sends_json():
             given = [(name, value) for name, value in self.json_object().items() if isinstance(value, str)]
         else:
             try:
@@ -351,8 +360,15 @@ class NotFoundHandler(PageHandler):
     def check_xsrf_cookie(self) -> None:
         pass
 
-    step = "lost"
-
     async def prepare(self) -> None:
         BaseHandler.prepare(self)
+        if self._is_of_a_client:
+            self.step = "lost"
         raise web.HTTPError(404)
+
+    @property
+    def _is_of_a_client(self) -> bool:
+        """Whether a client asks: a proxy changes the path, or the address is misspelt. Scanners ask for the rest."""
+        if OF_CLIENTS.search(self.request.path):
+            return True
+        return self.request.method == "POST" and self.sends_json()

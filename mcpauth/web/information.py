@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from tornado import web
+
 from ..ambient import Ambient, iso
 from ..errors import InvalidToken
 from ..oauth import client_profiles
@@ -14,6 +16,9 @@ from .base import JSONHandler, PageHandler
 
 
 class HomeHandler(PageHandler):
+    def check_xsrf_cookie(self) -> None:
+        """No form is sent here."""
+
     async def get(self) -> None:
         self.page(
             "home.html",
@@ -26,6 +31,11 @@ class HomeHandler(PageHandler):
 
     async def head(self) -> None:
         await self.get()
+
+    async def post(self) -> None:
+        """A client, behind a proxy that has cut the path away: what is told of that must not be about a page."""
+        self.step = "lost" if self.sends_json() else None
+        raise web.HTTPError(404)
 
 
 class HealthHandler(JSONHandler):

@@ -38,11 +38,14 @@ class RevocationHandler(JSONHandler):
 
     async def post(self) -> None:
         form = self.form()
-        await self._revocation.revoke(
+        revoked = await self._revocation.revoke(
             self.request.headers.get("Authorization"),
             self.parse(ClientCredentials, form),
             self.parse(RevocationRequest, form),
         )
+        if revoked is not None:
+            self.step = "revocation"
+            self.tell(**revoked._asdict())
         self.write_json({})
 
 

@@ -1,10 +1,12 @@
 """The authorization endpoint: whom it believes, and where its errors go (RFC 6749 §4.1.1-2, RFC 9207)."""
 
+import secrets
 import sqlite3
 from contextlib import closing
 
 import pytest
 
+from mcpauth.oauth.stories import MOST_TOKENLESS
 from tests.browser import Browser
 from tests.conftest import ORIGIN, PASSWORD
 from tests.oauth_client import answer
@@ -243,19 +245,23 @@ async def test_a_prefetch_and_a_second_get_spoil_nothing(client, browser, owner,
     assert reply.status == 200
 
 
-async def test_a_flood_of_strangers_costs_no_disk(client, base_url, owner, rows, database_file):
+async def test_a_flood_of_strangers_costs_no_disk(client, base_url, owner, rows, database_file, services):
     await client.register()
     with closing(sqlite3.connect(database_file)) as connection:
         version = connection.execute("pragma data_version").fetchone()
         before = rows()
         for number in range(50):
             stranger = Browser(ORIGIN, base_url)
-            page = await stranger.request(client.authorization_url(state=f"{number}"))
+            challenge = secrets.token_urlsafe(32)
+            page = await stranger.request(client.authorization_url(state=f"{number}", code_challenge=challenge))
             assert page.status == 302
             assert (await stranger.request(page.location)).status == 200
             assert (await stranger.request(client.authorization_url(**WITHOUT_PKCE))).status == 302
         assert rows() == before
         assert connection.execute("pragma data_version").fetchone() == version
+    # But for what the trace keeps of each address.
+    await services.trace.save()
+    assert rows() == {**before, "stories": MOST_TOKENLESS}
 
 
 class TestOnlyGitHub:

@@ -188,6 +188,25 @@ def _bearer(client):
     return {"Authorization": f"Bearer {client.tokens['access_token']}", "Accept": "text/event-stream"}
 
 
+async def test_a_client_that_signs_itself_out(client, browser, ambient, verdict):
+    await client.connect(browser, "ada", PASSWORD)
+    await client.initialize()
+    token = client.tokens["refresh_token"]
+    await client.fetch("/revoke", "POST", f"client_id={client.client_id}&token=made-up")
+    assert await verdict(state="connected") == "connected"
+    await client.fetch("/revoke", "POST", f"client_id={client.client_id}&token={token}")
+    assert (await client.initialize()).status == 401
+    ambient.time += 61
+    assert await verdict() == "signed out by the client itself"
+
+
+async def test_a_client_is_called_what_the_owner_calls_it_now(client, browser, services, stories):
+    await client.connect(browser, "ada", PASSWORD)
+    await services.operations.run("client rename", {"client_id": client.client_id, "name": "Ada's laptop"})
+    (story,) = await stories()
+    assert story["client"] == "Ada's laptop"
+
+
 # With a token, and not connected.
 
 

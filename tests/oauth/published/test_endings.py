@@ -9,6 +9,14 @@ from tests.oauth.published.conftest import LOCAL
 pytestmark = pytest.mark.usefixtures("owner")
 
 
+async def test_a_well_known_client_is_called_by_its_name_at_once(client, browser, stories):
+    client.client_id = "https://claude.ai/oauth/mcp-oauth-client-metadata"
+    client.redirect_uri = "https://claude.ai/api/mcp/auth_callback"
+    await browser.get(client.authorization_url())
+    (story,) = await stories()
+    assert story["client"] == "Claude"
+
+
 @pytest.fixture
 def key():
     return ClientKey("ES256")

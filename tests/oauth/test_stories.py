@@ -1,0 +1,116 @@
+"""Which steps are one story, and which stories are kept, whatever strangers do."""
+
+import secrets
+
+import pytest
+
+from mcpauth.oauth import stories as oauth_stories
+from tests.conftest import PASSWORD
+from tests.oauth_client import OAuthClient
+
+pytestmark = pytest.mark.usefixtures("owner")
+
+CLAUDE = "https://claude.ai/oauth/mcp-oauth-client-metadata"
+
+
+async def flood(services, address, count):
+    """Authorization requests in the name of a client that everybody knows."""
+    for _ in range(count):
+        about = {"client_id": CLAUDE, "attempt": secrets.token_hex(8)}
+        services.trace.add("authorize", 302, "GET", "/authorize", address, "", **about)
+    await services.trace.save()
+
+
+async def test_who_begins_much_pushes_out_its_own_alone(client, services, stories):
+    await client.register(redirect_uris=["javascript:x"])
+    for _ in range(10):
+        await flood(services, "198.51.100.66", 110)
+    found = await stories()
+    assert [one["verdict"] for one in found if one["addresses"] == [client.address]] == [
+        "registration refused: its redirect URIs"
+    ]
+    assert len(found) == 1 + oauth_stories.MOST_TOKENLESS
+    (kept,) = await services.database.fetch_all("select count(*) as count from stories")
+    assert kept["count"] == len(found)
+
+
+async def test_many_who_begin_much_push_out_their_own(client, browser, services, stories):
+    await client.register()
+    await client.consent_page(browser, "ada", PASSWORD)
+    refused = OAuthClient(client.origin, client._base_url)
+    refused.address = "198.51.100.10"
+    await refused.register(redirect_uris=["javascript:x"])
+    for number in range(60):
+        await flood(services, f"203.0.113.{number + 100}", oauth_stories.MOST_TOKENLESS)
+    found = await services.operations.trace_list()
+    assert len(found) == oauth_stories.MOST_STORIES
+    verdicts = [one["verdict"] for one in found]
+    assert "waiting for consent" in verdicts
+    assert "registration refused: its redirect URIs" in verdicts
+
+
+async def test_a_vendor_has_many_addresses(client, browser, ambient, stories):
+    client.user_agent = "Claude-User"
+    paths = ["/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-authorization-server"]
+    for number, path in enumerate(paths):
+        client.address = f"198.51.100.{number}"
+        await client.fetch("/mcp", "POST", {})
+        await client.fetch(path)
+    client.address = "198.51.100.3"
+    await client.register()
+    client.address = "198.51.100.4"
+    await client.redeem(await client.code(browser, "ada", PASSWORD))
+    client.address = "198.51.100.5"
+    await client.initialize()
+    (story,) = await stories()
+    assert story["verdict"] == "connected"
+    kinds = [step["kind"] for step in story["steps"]]
+    assert kinds[:5] == ["challenge", "discovery", "challenge", "discovery", "registration"]
+
+
+async def test_a_program_that_anybody_has_is_told_apart_by_its_address(client, ambient, stories):
+    client.user_agent = "python-httpx/0.28.1"
+    for number in range(2):
+        client.address = f"198.51.100.{number}"
+        await client.fetch("/.well-known/oauth-authorization-server")
+    assert len(await stories()) == 2
+
+
+async def test_a_vendor_that_comes_again_later_begins_anew(client, ambient, stories):
+    client.user_agent = "Claude-User"
+    await client.fetch("/.well-known/oauth-authorization-server")
+    ambient.time += oauth_stories.COMING_BACK
+    client.address = "198.51.100.3"
+    await client.fetch("/.well-known/oauth-authorization-server")
+    assert len(await stories()) == 2
+
+
+async def test_one_address_in_two_notations_is_one(client, stories):
+    client.address = "::ffff:198.51.100.1"
+    await client.fetch("/.well-known/oauth-authorization-server")
+    client.address = "198.51.100.1"
+    await client.register()
+    (story,) = await stories()
+    assert story["addresses"] == ["198.51.100.1"]
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/"), ("POST", "/mpc"), ("GET", "/oauth-authorization-server"), ("GET", "/mcp/no/token")],
+)
+async def test_a_client_that_asks_where_nothing_is(client, stories, method, path):
+    """As behind ``tailscale serve --set-path``, which cuts the path; or the address was misspelt."""
+    reply = await client.fetch(path, method, {"jsonrpc": "2.0"} if method == "POST" else None)
+    assert (reply.status, reply.error) == (404, "not_found")
+    (story,) = await stories()
+    assert story["verdict"] == "the client asked at addresses that do not exist here"
+
+
+async def test_a_scanner_leaves_nothing(client, stories):
+    await client.fetch("/.well-known/oauth-authorization-server")
+    for path in ("/wp-login.php", "/.env", "/favicon.ico", "/tokens"):
+        await client.fetch(path)
+    await client.fetch("/xmlrpc.php", "POST", "a=b")
+    await client.fetch("/", "POST", "a=b")
+    (story,) = await stories()
+    assert [step["kind"] for step in story["steps"]] == ["discovery"]
