@@ -8,8 +8,10 @@ PATIENCE = 60
 # Anybody at the same address may have looked around.
 LOOKS: frozenset[StepKind] = frozenset({"challenge", "discovery"})
 
-# Of JSON-RPC: what says nothing of the connection, but that the request came and was answered.
+# Of JSON-RPC: what says nothing of the connection, but that the request came and was answered. What is wrong with how
+# the client makes all of its requests has one of the same codes.
 OF_ONE_REQUEST = ("-32601: ", "-32602: ", "-32002: ")
+OF_EVERY_REQUEST = ("-32602: params._meta", "-32602: io.modelcontextprotocol/")
 
 EXPIRED = "invalid_token: the access token has expired"
 
@@ -20,7 +22,7 @@ def went_well(kind: StepKind, status: int, error: str | None) -> bool | None:
         if status == 405:
             return None  # Many clients look whether there is a stream before there can be one.
         if error is not None and error.startswith(OF_ONE_REQUEST):
-            return True
+            return not error.startswith(OF_EVERY_REQUEST)
     return status < 400 and error is None
 
 

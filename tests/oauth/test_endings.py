@@ -158,6 +158,9 @@ async def test_requests_that_are_refused_after_a_good_one(client, browser, verdi
     message = {"jsonrpc": "2.0", "id": 2, "method": "tools/list"}
     assert (await client.mcp(message)).status == 400
     assert await verdict() == "connected, and now its MCP requests are refused"
+    modern = {"MCP-Protocol-Version": "2026-07-28", "Mcp-Method": "tools/list"}
+    assert (await client.mcp(message, **modern)).status == 400
+    assert await verdict() == "connected, and now its MCP requests are refused"
     await client.mcp(message, **{"Mcp-Session-Id": begun.headers["Mcp-Session-Id"]})
     assert await verdict(state="connected") == "connected"
 
