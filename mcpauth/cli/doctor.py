@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import aclosing
 from functools import partial
 from pathlib import Path
 
@@ -47,9 +48,10 @@ def start(arguments: argparse.Namespace, settings: Settings, environ: Mapping[st
 async def examine(examination: Examination, report: "Report") -> int:
     try:
         report.looking()
-        async for group, found in examination.look():
-            report.group(group, found)
-            report.looking()
+        async with aclosing(examination.look()) as groups:
+            async for group, found in groups:
+                report.group(group, found)
+                report.looking()
     finally:
         report.done_looking()
     return report.end()

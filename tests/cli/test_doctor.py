@@ -118,7 +118,7 @@ async def test_a_name_that_leads_into_the_tailnet_is_named_as_the_cause(
     assert done.status == 1
     name = found(done)["public name"]
     assert (name["verdict"], "100.64.0.1, which nobody reaches" in name["found"]) == ("problem", True)
-    assert name["fix"].endswith(f"tailscale funnel --bg {server.port}")
+    assert name["fix"].startswith(f"tailscale funnel --bg {server.port} ")
     assert found(done)[URL]["verdict"] == "fine"
 
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from pathlib import Path
 
 from ...models.findings import Finding
@@ -33,7 +33,7 @@ class Examination:
         self._settings, self._directory, self._database, self._environ = settings, directory, database, environ
         self._ask, self._held, self._tailscaled, self._outside = ask, held, tailscaled, outside
 
-    async def look(self) -> AsyncIterator[tuple[str, list[Finding]]]:
+    async def look(self) -> AsyncGenerator[tuple[str, list[Finding]]]:
         """Each group with what was found, in their order."""
         status = asyncio.create_task(Running.ask(self._ask))
         groups: dict[str, asyncio.Task[list[Finding]]] = {

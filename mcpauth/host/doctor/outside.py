@@ -82,7 +82,7 @@ class Outside:
                 NAME,
                 f"{host} leads to {', '.join(private)}, which nobody reaches from the internet (private, or within a "
                 f"tailnet): {place.hosted()} cannot connect",
-                f"let it lead to a public address; or use the name that Tailscale gives: {place.command(settings)}",
+                _public_address(settings),
             )
         if not known.v4:
             return Finding.problem(
@@ -108,6 +108,13 @@ def _unknown(host: str, settings: Settings) -> Finding:
             f"{place.command(settings)}   (then wait up to ten minutes)",
         )
     return Finding.problem(NAME, f"the internet does not know {host}", f"make an A record for {host}")
+
+
+def _public_address(settings: Settings) -> str:
+    command = place.command(settings)
+    if place.at_tailscale(settings):
+        return f"{command}   (then wait up to ten minutes)"
+    return f"let it lead to a public address; or use the name that Tailscale gives: {command}"
 
 
 def _literal(address: str) -> Addresses:
