@@ -261,6 +261,10 @@ class RequestCancelled(GatewayError):
     code = -32000
 
 
+class ToolRefused(GatewayError):
+    """A tool that is not called, for a reason that the model is to read: it is told as a tool's error."""
+
+
 class TooMuchUnderWay(GatewayError):
     """The client has to wait for answers, or to end something, before it may ask for more."""
 

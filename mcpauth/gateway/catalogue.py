@@ -162,9 +162,14 @@ class Catalogue:
 
     async def find(self, backend: str, tool: str) -> Tool | None:
         """The backend's own definition of the tool, None when it has none of that name."""
+        offer = await self.offer(backend)
+        return offer.tools.get(tool) if offer is not None else None
+
+    async def offer(self, backend: str) -> Offer | None:
+        """What it said last, though it may have failed since; None of one that was never heard of."""
         entry = self._entry(backend)
         await self._wait([entry])
-        return entry.offer.tools.get(tool) if entry.offer is not None else None
+        return entry.offer
 
     async def modern(self, backend: str) -> ModernOffer:
         """What the backend offers in the modern era, itself or over a bridge.

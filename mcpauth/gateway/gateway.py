@@ -64,7 +64,7 @@ class Gateway:
         self._sessions = McpSessions(mcp_sessions, ambient, self._catalogue)
         uris = UriOwners()
         legacy = Together(self._backends, self._catalogue, names, uris, legacy_half, ResourceNotFound)
-        self._endpoints: dict[str | None, Endpoint] = {None: Merged(legacy, self._catalogue)}
+        self._endpoints: dict[str | None, Endpoint] = {None: Merged(legacy)}
         modern = Together(self._backends, self._catalogue, names, uris, modern_half, InvalidParameters)
         self._modern_merged = ModernMerged(modern, self._catalogue)
         self._modern: dict[str, ModernSingle] = {}

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-from ..errors import InvalidParameters, ResourceNotFound, UnknownMethod
+from ..errors import InvalidParameters, ResourceNotFound, ToolRefused, UnknownMethod
 from ..models.principal import Principal
 from . import frames, log_message, tools
 from .answer import Answer, Replies
-from .catalogue import Catalogue
 from .eras import LEGACY, NEWEST_LEGACY
 from .frames import Frame
 from .mcp_session import McpSession
@@ -18,8 +17,8 @@ from .together import INSTRUCTIONS, LISTS, Together, text
 class Merged:
     name = None
 
-    def __init__(self, together: Together, catalogue: Catalogue) -> None:
-        self._together, self._catalogue = together, catalogue
+    def __init__(self, together: Together) -> None:
+        self._together = together
 
     def admit(self, principal: Principal) -> None:
         """Every principal may ask; what it gets depends on each backend."""
@@ -67,20 +66,10 @@ class Merged:
 
     async def _call(self, principal: Principal, session: McpSession, frame: Frame) -> Answer:
         params, published = tools.called(frame)
-        owner = await self._together.tool(published)
-        if owner is None:
-            raise InvalidParameters("unknown tool; list the tools again")
-        backend, name = owner
-        served = self._together.served(backend)
-        if served is None:
-            return _whole(tools.error(frame["id"], f"The server {backend}, which had this tool, is gone."))
-        read_only = False
-        if principal.scope_needed(backend, read_only=False) is not None:
-            tool = await self._catalogue.find(backend, name)
-            read_only = tool is not None and tool.read_only
-        refusal = served.refusal(principal, name, read_only=read_only)
-        if refusal is not None:
-            return _whole(tools.error(frame["id"], refusal))
+        try:
+            served, name = await self._together.tool(principal, published)
+        except ToolRefused as error:
+            return _whole(tools.error(frame["id"], error.message))
         params.pop("task", None)  # Nothing here declares tasks; who gets no answer to one could not ask for it.
         return _ask(session, [served], frame, {**params, "name": frames.raw(name)})
 

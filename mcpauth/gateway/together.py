@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from ..errors import GatewayError, InvalidParameters
+from ..errors import GatewayError, InvalidParameters, ToolRefused
 from ..models.principal import Principal
 from ..store.published_names import Owner
 from . import cursor, frames, tools
@@ -80,9 +80,26 @@ class Together:
             found.append(definition)
         return {kind.member: found}
 
-    async def tool(self, published: str) -> Owner | None:
-        """Its backend, which may be gone, and its name there."""
-        return await self._owner(self._names.tools, TOOLS, published)
+    async def tool(self, principal: Principal, published: str) -> tuple[Served, str]:
+        """Who has it, and its name there. Raises InvalidParameters, ToolRefused, InsufficientScope."""
+        owner = await self._owner(self._names.tools, TOOLS, published)
+        if owner is None:
+            raise InvalidParameters("unknown tool; list the tools again")
+        backend, name = owner
+        served = self._backends.get(backend)
+        if served is None:
+            raise ToolRefused(f"The server {backend}, which had this tool, is gone.")
+        read_only = False
+        if principal.scope_needed(backend, read_only=False) is not None:
+            offer = await self._catalogue.offer(backend)
+            if offer is None:  # Whether it only reads, nobody can say: that is no reason to ask for more scope.
+                raise ToolRefused(f"The server {backend} is not there at the moment.")
+            tool = self._half(offer).tools.get(name)
+            read_only = tool is not None and tool.read_only
+        refusal = served.refusal(principal, name, read_only=read_only)
+        if refusal is not None:
+            raise ToolRefused(refusal)
+        return served, name
 
     def served(self, backend: str) -> Served | None:
         return self._backends.get(backend)

@@ -7,7 +7,7 @@ import pytest
 
 from mcpauth.errors import InsufficientScope
 from mcpauth.gateway import catalogue
-from tests.fakes.mcp_client import INITIALIZE, Client, principal
+from tests.fakes.mcp_client import INITIALIZE, Client, ModernClient, principal
 
 
 @pytest.fixture
@@ -175,3 +175,15 @@ async def test_a_tool_of_a_server_that_does_not_start_answers_with_an_error(merg
     result = (await client.call("a"))["result"]
     assert result["isError"] is True
     assert "no-such-program" in result["content"][0]["text"]
+
+
+async def test_a_tool_of_a_server_that_was_never_heard_of_is_no_reason_to_ask_for_more_scope(merge, serve, child):
+    assert await (await merge(child("one", "a"))).names() == ["a"]  # A name that is its own from now on.
+    reader = principal("mcp:read")
+    gateway = await serve(child("one", "a", command="no-such-program"))
+    for client in (Client(gateway, None, reader), ModernClient(gateway, None, reader)):
+        if isinstance(client, Client):
+            await client.initialize()
+        result = (await client.call("a"))["result"]
+        assert result["isError"]
+        assert "is not there" in result["content"][0]["text"]

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from ...errors import GatewayError, InvalidParameters, UnknownMethod
+from ...errors import GatewayError, InvalidParameters, ToolRefused, UnknownMethod
 from ...models.principal import Principal
 from .. import frames, log_message, tools
 from ..answer import ACCEPTED, Answer
@@ -85,19 +85,12 @@ class ModernMerged:
 
     async def _call(self, principal: Principal, frame: Frame, about: Envelope, given: Headers) -> Answer:
         _, published = tools.called(frame)
-        owner = await self._together.tool(published)
-        if owner is None:
-            raise InvalidParameters("unknown tool; list the tools again")
-        backend, name = owner
-        served = self._together.served(backend)
-        if served is None:
-            return _whole(results.tool_error(frame["id"], f"The server {backend}, which had this tool, is gone."))
-        offer = await self._catalogue.modern(backend)
+        try:
+            served, name = await self._together.tool(principal, published)
+        except ToolRefused as error:
+            return _whole(results.tool_error(frame["id"], error.message))
+        offer = await self._catalogue.modern(served.name)
         parameters.check(offer.parameters.get(name, ()), given, about.params)
-        tool = offer.tools.get(name)
-        refusal = served.refusal(principal, name, read_only=tool is not None and tool.read_only)
-        if refusal is not None:
-            return _whole(results.tool_error(frame["id"], refusal))
         return self._ask(principal, [served], frame, about, {**about.params, "name": frames.raw(name)})
 
     async def _read(self, principal: Principal, frame: Frame, about: Envelope) -> Answer:
