@@ -137,7 +137,7 @@ class Services(NamedTuple):
     http: aiohttp.ClientSession
     client_documents: RemoteDocuments[ClientMetadata]
     client_keys: RemoteDocuments[list[jwks.JWK]]
-    fetcher: Fetcher
+    fetchers: tuple[Fetcher, ...]
 
     async def start(self) -> None:
         """Memory is filled from the disk, and the backends are asked what they offer."""
@@ -181,7 +181,8 @@ class Services(NamedTuple):
             await self.http.close()
             await self.client_documents.close()
             await self.client_keys.close()
-            self.fetcher.close()
+            for fetcher in self.fetchers:
+                fetcher.close()
         finally:
             self.sessions.flush()
             await self.trace.save()
@@ -258,12 +259,15 @@ async def build_services(
     client_approvals = ClientApprovalStore(database)
     pairing = Pairing(settings.registration, client_approvals, ambient)
     registration = ClientRegistration(clients, grants, pairing, ambient)
-    fetcher = Fetcher(settings.origin, loopback=settings.cimd_loopback, resolve=resolve)
+    # One for each, so that slow hosts of documents keep nobody from their keys.
+    fetcher, key_fetcher = (
+        Fetcher(settings.origin, loopback=settings.cimd_loopback, resolve=resolve) for _ in range(2)
+    )
     client_documents = RemoteDocuments(
         client_metadata_document.read, fetcher, FetchedDocumentStore(database, "client"), ambient
     )
     client_keys = RemoteDocuments(
-        jwks.read_published, fetcher, FetchedDocumentStore(database, "keys"), ambient, stale_ttl=STALE_TTL
+        jwks.read_published, key_fetcher, FetchedDocumentStore(database, "keys"), ambient, stale_ttl=STALE_TTL
     )
     audiences = frozenset(name for one in both for name in (one.identifier, one.url(one.token_path)))
     known_clients = Clients(clients, client_documents, ambient)
@@ -355,7 +359,7 @@ async def build_services(
         http=http,
         client_documents=client_documents,
         client_keys=client_keys,
-        fetcher=fetcher,
+        fetchers=(fetcher, key_fetcher),
     )
 
 

@@ -14,7 +14,7 @@ from ..errors import DocumentError
 from ..models.documents import Fetched
 from .freshness import freshness
 from .pinned import Pinned
-from .public_address import is_address, is_loopback, is_public
+from .public_address import canonical, is_address, is_loopback, is_near, is_public
 
 TIMEOUT = 5.0
 LARGEST = 64 * 1024
@@ -30,6 +30,9 @@ HEADERS = {
 NOT_LOOKED_UP = (
     "the name of its host cannot be looked up: is this machine on the internet, and do its name servers answer?"
 )
+
+# Strangers hear the same of a host without a certificate and of one that is not there: nobody looks around from here.
+UNREACHABLE = "its host cannot be reached, or has no valid certificate"
 
 Resolve = Callable[[str], Awaitable[list[str]]]
 
@@ -70,9 +73,9 @@ class Fetcher:
         except TimeoutError:
             raise DocumentError(f"it did not come within {TIMEOUT:.0f} seconds") from None
         except aiohttp.ClientConnectorCertificateError:
-            raise DocumentError("its host has no valid certificate") from None
+            raise DocumentError(UNREACHABLE, for_owner="its host has no valid certificate") from None
         except (aiohttp.ClientError, OSError, ValueError):
-            raise DocumentError("its host cannot be reached") from None
+            raise DocumentError(UNREACHABLE, for_owner="its host cannot be reached") from None
         finally:
             self._running -= 1
 
@@ -101,13 +104,26 @@ class Fetcher:
         except (OSError, UnicodeError):
             addresses = []
         allowed = is_loopback if self._loopback else is_public
-        if addresses and all(map(allowed, addresses)):
+        if not addresses:
+            for_owner = NOT_LOOKED_UP
+        elif not all(map(allowed, addresses)):
+            for_owner = "its host leads to a private address"
+        elif not self._loopback and await self._lead_home(addresses):
+            for_owner = "its host leads to this server, to this machine, or into its network"
+        else:
             return addresses
-        # Strangers hear the same in both cases, so that nobody learns which names our own network knows.
+        # Strangers hear the same in all cases, so that nobody learns which names our own network knows.
         raise DocumentError(
-            "its host is not on the public internet, or cannot be looked up from here",
-            for_owner="its host leads to a private address" if addresses else NOT_LOOKED_UP,
+            "its host is not on the public internet, or cannot be looked up from here", for_owner=for_owner
         )
+
+    async def _lead_home(self, addresses: list[str]) -> bool:
+        """Whether one of them is where this server's own name leads, or is near: another name of ours is ours too."""
+        try:
+            own = {canonical(address) for address in await self._resolve(self._own.host or "")}
+        except (OSError, UnicodeError, ValueError):
+            own = set()
+        return any(canonical(address) in own or is_near(address) for address in addresses)
 
     async def _look_up(self, host: str) -> list[str]:
         def look_up() -> list[str]:

@@ -1,6 +1,7 @@
 """Which addresses are on the public internet (RFC 6890, and its registries since)."""
 
 import ipaddress
+import socket
 
 SPECIAL_IPV4 = tuple(
     map(
@@ -54,6 +55,28 @@ def is_public(text: str) -> bool:
             return address in GLOBAL_UNICAST and not any(address in network for network in SPECIAL_IPV6)
         address = inner
     return not any(address in network for network in SPECIAL_IPV4)
+
+
+def canonical(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """The address ``text``; IPv4 as itself, however it is written. Raises ValueError."""
+    address = ipaddress.ip_address(text.partition("%")[0])
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def is_near(text: str) -> bool:
+    """Whether ``text``, an address, is this machine's, or in the network of one that it has.
+
+    The system says which of its own addresses it would go there from; nothing is sent.
+    """
+    target = canonical(text)
+    with socket.socket(socket.AF_INET6 if target.version == 6 else socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((str(target), 443))
+        except OSError:
+            return False  # There is no way there.
+        own = canonical(probe.getsockname()[0])
+    # Neighbours with private addresses were refused before; these may have public ones.
+    return target == own or (target.version == 6 and target in ipaddress.ip_network((own, 64), strict=False))
 
 
 def is_address(text: str) -> bool:

@@ -107,6 +107,36 @@ async def test_a_name_that_leads_nowhere_looks_like_one_that_leads_inside():
     assert said == await refusal(Fetcher(OWN, resolve=Resolver(["192.168.1.9"])), "https://printer.internal/c")
 
 
+class Names:
+    """A name server that knows these."""
+
+    def __init__(self, **names: list[str]) -> None:
+        self._names = {name.replace("_", "."): addresses for name, addresses in names.items()}
+
+    async def __call__(self, host: str) -> list[str]:
+        return self._names[host]
+
+
+@pytest.mark.parametrize(
+    ("own", "named"),
+    [
+        (["9.9.9.9"], ["9.9.9.9"]),
+        (["149.112.112.112", "9.9.9.9"], ["8.8.8.8", "::ffff:9.9.9.9"]),
+        (["2620:fe::fe"], ["2620:fe:0:0::fe"]),
+    ],
+)
+async def test_another_name_of_ours_is_ours_too(own, named):
+    fetcher = Fetcher(OWN, resolve=Names(own_example=own, vendor_example=named))
+    with pytest.raises(DocumentError, match="not on the public internet") as refused:
+        await fetcher.fetch("https://vendor.example/client.json")
+    assert "leads to this server" in refused.value.for_owner
+    assert "not on the public internet" in await refusal(fetcher, f"https://{_literal(named[-1])}/client.json")
+
+
+def _literal(address: str) -> str:
+    return f"[{address}]" if ":" in address else address
+
+
 @pytest.mark.parametrize("authority", ["own.example", "OWN.example:8443", "own.example."])
 async def test_our_own_host_is_refused(authority):
     resolver = Resolver(["1.1.1.1"])
@@ -253,10 +283,16 @@ async def test_the_certificate_is_for_the_name_however_the_address_was_found(tmp
     trusting = ssl.create_default_context(cafile=str(pem))
     fetcher = Fetcher("http://localhost:1", loopback=True, resolve=Resolver(["127.0.0.1"]), tls=trusting)
     assert (await fetcher.fetch(f"https://vendor.localhost:{port}/c")).body == "{}"
-    with pytest.raises(DocumentError, match="certificate"):
+    with pytest.raises(DocumentError) as caught:
         await fetcher.fetch(f"https://other.localhost:{port}/c")
+    assert caught.value.for_owner == "its host has no valid certificate"
     fetcher.close()
     stranger = Fetcher("http://localhost:1", loopback=True, resolve=Resolver(["127.0.0.1"]))
-    assert "certificate" in await refusal(stranger, f"https://vendor.localhost:{port}/c")
+    said = await refusal(stranger, f"https://vendor.localhost:{port}/c")
+    # Nobody learns from here whether somebody is there.
+    nobody, unused = bind_unused_port()
+    nobody.close()
+    stranger = Fetcher("http://localhost:1", loopback=True, resolve=Resolver(["127.0.0.1"]))
+    assert said == await refusal(stranger, f"https://vendor.localhost:{unused}/c")
     server.stop()
     await server.close_all_connections()

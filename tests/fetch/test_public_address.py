@@ -1,8 +1,10 @@
 """Which addresses are somebody's on the internet: RFC 6890 and its registries."""
 
+import socket
+
 import pytest
 
-from mcpauth.fetch.public_address import is_public
+from mcpauth.fetch.public_address import is_near, is_public
 
 PUBLIC = [
     "1.1.1.1",
@@ -81,3 +83,19 @@ def test_these_are(address):
 @pytest.mark.parametrize("address", SPECIAL)
 def test_these_are_not(address):
     assert not is_public(address)
+
+
+def test_this_machines_own_addresses_are_near():
+    assert is_near("127.0.0.1")
+    assert is_near("::ffff:127.0.0.1")
+    assert not any(map(is_near, ("1.1.1.1", "2606:4700::1111", "::ffff:1.1.1.1")))
+
+
+def test_an_address_of_an_interface_is_near_whatever_it_is():
+    """Of this machine's other addresses, one that the system would use to go elsewhere."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("192.0.2.1", 443))
+        except OSError:
+            pytest.skip("this machine has no other address than loopback")
+        assert is_near(probe.getsockname()[0])

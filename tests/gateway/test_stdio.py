@@ -2,6 +2,7 @@ import asyncio
 import json
 import logging
 import os
+import resource
 
 import msgspec
 import pytest
@@ -239,6 +240,22 @@ async def test_a_program_that_does_not_start_is_named(serve, child, command):
     assert client.session_id is None
     assert command in error["message"]
     assert "mcp.json" in error["message"]
+
+
+async def test_a_program_that_cannot_be_started_now_is_tried_again(connect):
+    """The system has nothing left to give for a while: that is one request's error."""
+    client = await connect()
+    await client.call("crash")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    lowest = os.dup(0)
+    os.close(lowest)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest, hard))
+    try:
+        refused = await client.call("echo", text="x")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert "does not start (Too many open files)" in json.dumps(refused)
+    assert json.loads(await client.text("echo", text="x"))["arguments"] == {"text": "x"}
 
 
 async def test_a_child_in_a_group_of_its_own_is_not_ours(connect):

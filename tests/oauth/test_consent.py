@@ -140,6 +140,17 @@ async def test_a_post_without_the_right_token_is_refused(browser, asked, rows):
         assert rows()["grants"] == 0
 
 
+async def test_a_browser_that_lost_its_cookies_starts_again_where_it_was(browser, asked, rows):
+    """As the web views of some apps do between a page and its form."""
+    browser.cookies.clear()
+    page = await browser.decide(asked)
+    assert page.status == 403
+    assert "load it again" in page.text
+    assert rows()["grants"] == 0
+    page = await browser.sign_in(await browser.get(asked.url), "ada", PASSWORD)
+    assert answer(await browser.decide(page))["code"]
+
+
 async def test_the_token_of_another_browser_is_refused(browser, asked, base_url, rows):
     stranger = Browser(ORIGIN, base_url)
     theirs = dict((await stranger.get("/auth/oauth/signin")).form("password").fields)["_xsrf"]
