@@ -122,14 +122,17 @@ class TestWithSecrets:
         await restart()
         assert (await connected.initialize()).status == 200
 
-    async def test_what_cannot_be_written_is_not_used(self, connected, services):
-        """The disk is full: a key that is not there after a restart would have signed for nothing."""
+    @pytest.mark.parametrize("name", ["jwt", f"jwt.{1_800_000_000 + 3600 + MARGIN}"])
+    async def test_what_cannot_be_written_is_not_used(self, connected, services, restart, name):
+        """Neither is a key that was not put aside thrown away."""
         key = services.signing_keys.current
-        directory = services.settings.data_dir
-        (directory / ".jwt.key.new").mkdir()
+        (services.settings.data_dir / f".{name}.key.new").mkdir()
         with pytest.raises(OperationError, match="could not be written"):
             await rotate(services)
         assert services.signing_keys.current is key
+        assert (await connected.initialize()).status == 200
+        services = await restart()
+        assert services.signing_keys.current.kid == key.kid
         assert (await connected.initialize()).status == 200
 
     async def test_files_of_other_names_are_left_alone(self, services, ambient):

@@ -144,6 +144,14 @@ async def test_of_anything_else_it_learns_nothing(confidential, other, at):
         assert await inactive(confidential, at.introspect, token)
 
 
+async def test_of_a_paused_client_nothing_is_active(confidential, services, at):
+    about = {"client_id": confidential.client_id}
+    for operation, quiet in (("client pause", True), ("client resume", False)):
+        await services.operations.run(operation, about)
+        for kind in ("access_token", "refresh_token"):
+            assert await inactive(confidential, at.introspect, confidential.tokens[kind]) == quiet
+
+
 async def test_what_has_ended_is_inactive(confidential, browser, at, ambient):
     client = confidential
     older = client.tokens["refresh_token"]
