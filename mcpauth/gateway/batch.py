@@ -14,8 +14,8 @@ from .mcp_session import McpSession
 
 VERSIONS = frozenset({"2024-11-05", "2025-03-26"})
 
-# Messages in one batch; messages that wait for the client before the backends have to.
-LIMIT, ROOM = 100, 16
+# Messages that wait for the client before the backends have to.
+ROOM = 16
 # Of all answers that wait for the last of them.
 BYTES = 32 * 1024 * 1024
 
@@ -33,8 +33,8 @@ def split(body: bytes, version: str) -> list[bytes]:
         raise ParseError("the body is not JSON") from None
     if not parts:
         raise InvalidMessage("the batch is empty")
-    if len(parts) > LIMIT:
-        raise InvalidMessage(f"a batch may have {LIMIT} messages at most")
+    if len(parts) > frames.BATCH:
+        raise InvalidMessage(f"a batch may have {frames.BATCH} messages at most")
     return [bytes(part) for part in parts]
 
 

@@ -18,10 +18,13 @@ LINE_LIMIT = LIMIT + 64 * 1024
 BACKLOG = 2 * LIMIT
 # How long is read no more of what it complains, when that is too much.
 BREATH = 0.1
+# After so many lines that nobody waits for, so long is read nothing: others have their turn.
+STRAY, PAUSE = 100, 0.01
 
 
 class Child:
-    """A process in a group of its own. ``line`` gets what it writes, ``ended`` why it is gone.
+    """A process in a group of its own. ``line`` gets what it writes, and says whether anybody waits for that;
+    ``ended`` gets why it is gone.
 
     Not with streams: a line reaches whoever waits for it in the callback that read it.
     """
@@ -29,7 +32,7 @@ class Child:
     def __init__(
         self,
         name: str,
-        line: Callable[[bytes], None],
+        line: Callable[[bytes], bool],
         ended: Callable[[str], None],
         grace: float,
         reaper: Reaper | None,
@@ -44,6 +47,10 @@ class Child:
         self._reason: str | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._breath: asyncio.TimerHandle | None = None
+        self._stray = 0
+        self._unheard: list[bytes] = []
+        self._pause: asyncio.TimerHandle | None = None
+        self._held = False
         self._exited = asyncio.Event()
         self._gone = asyncio.Event()
         self._writable = asyncio.Event()
@@ -57,7 +64,7 @@ class Child:
         *,
         env: Mapping[str, str],
         cwd: Path,
-        line: Callable[[bytes], None],
+        line: Callable[[bytes], bool],
         ended: Callable[[str], None],
         grace: float,
         reaper: Reaper | None = None,
@@ -118,11 +125,20 @@ class Child:
 
     def hold(self) -> None:
         """Read no more; the child's own writes will wait."""
-        if not self._pipes.stdout.is_closing():
-            self._pipes.stdout.pause_reading()
+        self._held = True
+        self._read()
 
     def go_on(self) -> None:
-        if not self._pipes.stdout.is_closing():
+        self._held = False
+        self._read()
+
+    def _read(self) -> None:
+        """Or not."""
+        if self._pipes.stdout.is_closing():
+            return
+        if self._held or self._pause is not None:
+            self._pipes.stdout.pause_reading()
+        else:
             self._pipes.stdout.resume_reading()
 
     async def close(self) -> None:
@@ -130,6 +146,7 @@ class Child:
         self._reason = "it was stopped"
         if self._gone.is_set():
             return
+        self._line = lambda line: True  # Nobody waits any more, so there is nothing to wait for either.
         self.go_on()
         self._listen()
         self._flush()
@@ -176,17 +193,32 @@ class Child:
                 self._breath = asyncio.get_running_loop().call_later(BREATH, self._listen)
             return
         *lines, rest = data.split(b"\n")
-        for line in lines:
-            if self._partial:
-                self._partial += line
-                line = bytes(self._partial)
-                self._partial.clear()
-            if line and not line.isspace():
-                self._line(line)
+        if lines and self._partial:
+            self._partial += lines[0]
+            lines[0] = bytes(self._partial)
+            self._partial.clear()
+        self._hear(lines)
         self._partial += rest
         if len(self._partial) > LINE_LIMIT:
             self._partial.clear()
             self._kill(f"it wrote a line of more than {LIMIT // 1024**2} MiB")
+
+    def _hear(self, lines: list[bytes]) -> None:
+        for number, line in enumerate(lines, 1):
+            if line and not line.isspace() and self._line(line):
+                continue
+            self._stray += 1
+            if self._stray == STRAY:
+                self._stray, self._unheard = 0, lines[number:]
+                self._pause = asyncio.get_running_loop().call_later(PAUSE, self._paused)
+                self._read()
+                return
+
+    def _paused(self) -> None:
+        self._pause = None
+        lines, self._unheard = self._unheard, []
+        self._hear(lines)
+        self._read()
 
     def pipe_connection_lost(self, fd: int, exc: Exception | None) -> None:
         """Mostly the process is ending. One that only hung up would never answer again."""
@@ -225,8 +257,9 @@ class Child:
         if self._open:
             self._pipes.stdin.abort()
             return
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._pause):
+            if timer is not None:
+                timer.cancel()
         self._stderr.close()
         self._gone.set()
         self._ended(self._reason or "")

@@ -10,7 +10,7 @@ from aiohttp import ClientResponse
 from ..errors import BackendUnavailable, GatewayError, SessionLost
 from . import frames
 from .frames import Frame
-from .http_session import ANSWER, HttpSession, Room, follow, messages
+from .http_session import ANSWER, HttpSession, Room, follow
 from .http_upstream import EVENT_STREAM, JSON, Disconnected, Upstream, is_stream, media_type
 from .in_flight import Sent
 from .modern import headers
@@ -144,7 +144,7 @@ class LegacyHttpSession(HttpSession):
         if media_type(response) != JSON or response.status in (401, 403) or not (refused or response.status == 200):
             raise self._upstream.refusal(response)
         try:
-            for frame in messages(await self._upstream.body(response)):
+            for frame in frames.messages(await self._upstream.body(response)):
                 if "error" in frame:
                     if response.status == 400 and self._session_id is not None and is_about_session(frame, sent):
                         raise self._lost(sent)

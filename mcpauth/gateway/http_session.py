@@ -5,10 +5,8 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator, Callable
 
-import msgspec
-
 from .. import log
-from ..errors import BackendUnavailable, GatewayError, InvalidMessage
+from ..errors import BackendUnavailable, GatewayError
 from . import frames
 from .backend import RETIRED
 from .exchange import Pace
@@ -25,8 +23,6 @@ ANSWER = f"{JSON}, {EVENT_STREAM}"
 ACCEPTING, LEAVING = 30.0, 2.0
 # How long a stream may last after its response: one that was read to its end leaves its connection to the next.
 LINGER = 1.0
-
-_batch = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 class Room:
@@ -154,7 +150,7 @@ class HttpSession:
     def _hear(self, data: bytes, sent: Sent | None) -> None:
         """One message, or a batch of them; what is none is skipped."""
         try:
-            for frame in messages(data):
+            for frame in frames.messages(data):
                 self._heard(frame, sent)
         except GatewayError as error:
             self._log("backend_message_skipped", error.message)
@@ -184,13 +180,3 @@ async def follow(events: Events, hear: Callable[[bytes], None], room: Room, answ
                 await room.wait()
                 if patience.when() is None and answered() and not events.complete:
                     patience.reschedule(asyncio.get_running_loop().time() + LINGER)
-
-
-def messages(data: bytes) -> list[Frame]:
-    """Raises ParseError, InvalidMessage. Only 2025-03-26 has batches."""
-    if not data.lstrip().startswith(b"["):
-        return [frames.decode(data)]
-    try:
-        return [frames.decode(bytes(one)) for one in _batch.decode(data)]
-    except msgspec.DecodeError:
-        raise InvalidMessage("the message is no JSON-RPC") from None

@@ -67,19 +67,23 @@ class InFlight:
             sent["params"], exchange.token = _replace_token(params, number)
         return Sent(self._last, sent, exchange)
 
-    def heard(self, frame: Frame, about: Exchange | None) -> None:
-        """A frame of the backend's; where it does not say what it belongs to, it is ``about`` this request."""
+    def heard(self, frame: Frame, about: Exchange | None) -> bool:
+        """A frame of the backend's; where it does not say what it belongs to, it is ``about`` this request.
+
+        Whether it belongs to any.
+        """
         method = frame.get("method")
         if method is None:
-            self._answered(frame)
-        elif frames.text(method) == "notifications/progress":
-            self._progressed(frame)
-        elif (number := _subscription(frame.get("params"))) is not None:
-            self._published(number, frame)
-        elif about is not None:
+            return self._answered(frame)
+        if frames.text(method) == "notifications/progress":
+            return self._progressed(frame)
+        if (number := _subscription(frame.get("params"))) is not None:
+            return self._published(number, frame)
+        if about is not None:
             about.put(frame)
         else:
             self._listener(frame)
+        return about is not None
 
     def of(self, owner: object) -> list[Exchange]:
         return [exchange for exchange in self._waiting.values() if exchange.owner is owner]
@@ -120,7 +124,7 @@ class InFlight:
         for number in list(self._waiting):
             self.fail(number, error)
 
-    def _answered(self, frame: Frame) -> None:
+    def _answered(self, frame: Frame) -> bool:
         number = frames.identifier(frame.get("id", frames.raw(None)))
         exchange = self._waiting.pop(number, None) if isinstance(number, int) else None
         if exchange is not None:
@@ -128,20 +132,24 @@ class InFlight:
             if _subscription(frame.get("result")) is not None:
                 frame["result"] = _tagged(frame["result"], exchange.request_id)
             exchange.finish(frame)
+        return exchange is not None
 
-    def _published(self, number: int, frame: Frame) -> None:
+    def _published(self, number: int, frame: Frame) -> bool:
         """What a subscriptions/listen asked for: the subscription has the request's id."""
         exchange = self._waiting.get(number)
         if exchange is not None:
             exchange.put({**frame, "params": _tagged(frame["params"], exchange.request_id)})
+        return exchange is not None
 
-    def _progressed(self, frame: Frame) -> None:
+    def _progressed(self, frame: Frame) -> bool:
         params = frames.members(frame.get("params"))
         token = frames.integer(params.get("progressToken"))
         exchange = None if token is None else self._waiting.get(token)
-        if exchange is not None and exchange.token is not None:
-            frame["params"] = frames.raw({**params, "progressToken": exchange.token})
-            exchange.put(frame)
+        if exchange is None or exchange.token is None:
+            return False
+        frame["params"] = frames.raw({**params, "progressToken": exchange.token})
+        exchange.put(frame)
+        return True
 
 
 def _replace_token(params: msgspec.Raw, ours: msgspec.Raw) -> tuple[msgspec.Raw, msgspec.Raw | None]:

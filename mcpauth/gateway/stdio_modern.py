@@ -85,16 +85,16 @@ class ModernChild(StdioSession):
     async def close(self, reason: str = "it is stopping") -> None:
         await super().close(f"the server {self._name} was stopped: {reason}")
 
-    def _deliver(self, frame: Frame) -> None:
+    def _deliver(self, frame: Frame) -> bool:
         if "id" in frame and "method" in frame:
             # In this era a server asks by its result. One that asks anyway is not left waiting.
             self._tell(frames.failure(frame["id"], UnknownMethod("clients of this era take no requests")))
-            return
+            return False
         method = frames.text(frame.get("method"))
         if method is not None and method.endswith("/list_changed"):
             self._changed()
         only = self._in_flight.only if method == "notifications/message" and self.private else None
-        self._in_flight.heard(frame, only if only is self._wants_logs else None)
+        return self._in_flight.heard(frame, only if only is self._wants_logs else None)
 
 
 class Joined(NamedTuple):

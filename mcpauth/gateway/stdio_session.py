@@ -134,21 +134,23 @@ class StdioSession:
         elif len(self._subscribed) < OPEN:
             self._subscribed[uri] = None
 
-    def _heard(self, line: bytes) -> None:
-        """One line of the child's."""
+    def _heard(self, line: bytes) -> bool:
+        """One line of the child's. Whether it is about any request."""
         try:
-            self._deliver(frames.decode(line))
-            self._answered = True
+            wanted = [self._deliver(frame) for frame in frames.messages(line)]
         except GatewayError as error:
             begins = line[:200].decode("utf-8", "replace")
             about = log.bounded(backend=self._name, reason=error.message, line=begins)
             logger.warning("backend_line_skipped", extra=about)
+            return False
+        self._answered = True
+        return any(wanted)
 
-    def _deliver(self, frame: Frame) -> None:
+    def _deliver(self, frame: Frame) -> bool:
         if "method" in frame:
             self._note(frame)
         # Where nothing tells which request it is about: with one in flight, it is that one.
-        self._in_flight.heard(frame, self._in_flight.only)
+        return self._in_flight.heard(frame, self._in_flight.only)
 
     def _note(self, frame: Frame) -> None:
         """What it asks of the client, and that it asks no more."""

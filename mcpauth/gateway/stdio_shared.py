@@ -137,11 +137,11 @@ class SharedChild(StdioSession):
 
     # What the child says.
 
-    def _deliver(self, frame: Frame) -> None:
+    def _deliver(self, frame: Frame) -> bool:
         method = frames.text(frame.get("method"))
         if "method" not in frame or method == "notifications/progress":
-            self._in_flight.heard(frame, None)
-        elif "id" in frame:
+            return self._in_flight.heard(frame, None)
+        if "id" in frame:
             self._asks(method, frame)
         elif method == "notifications/cancelled":
             self._asks_no_more(frame)
@@ -154,7 +154,8 @@ class SharedChild(StdioSession):
             for member in self._members:
                 member.hear(frame)
         elif self.private and (only := self._only()) is not None and only.reads(frame):
-            self._pass_on(only, frame)
+            return self._pass_on(only, frame)
+        return False
 
     def _only(self) -> "Member | None":
         """Whose it must be: the one with requests in flight."""
@@ -178,13 +179,15 @@ class SharedChild(StdioSession):
         if member is not None:
             member.hear(frame)
 
-    def _pass_on(self, member: "Member", frame: Frame) -> None:
+    def _pass_on(self, member: "Member", frame: Frame) -> bool:
+        """Whether it is about a request of the member's."""
         exchanges = self._in_flight.of(member)
         # One whose reader is behind takes no more, and a question must not be lost.
         if len(exchanges) == 1 and not exchanges[0].slow:
             exchanges[0].put(frame)
-        else:
-            member.hear(frame)
+            return True
+        member.hear(frame)
+        return False
 
 
 class Member:

@@ -96,6 +96,12 @@ def call(to, params):
             tag = f'{{"_meta":{{"{SUBSCRIPTION}":1e999}}}}'
             sys.stdout.write(f'{{"jsonrpc":"2.0","method":"notifications/x","params":{tag}}}\n')
             answer(to, "fine")
+        case "batch":
+            told = {"jsonrpc": "2.0", "method": "notifications/message", "params": {"level": "info", "data": "x"}}
+            result = {"content": [{"type": "text", "text": "fine"}]}
+            for several in ([told] * 101, [], [told, {"jsonrpc": "2.0", "id": to, "result": result}, told]):
+                sys.stdout.write(json.dumps(several) + "\n")
+            sys.stdout.flush()
         case "odd_error":
             sys.stdout.write(f'{{"jsonrpc":"2.0","id":{to},"error":{{"code":1e999,"message":"odd"}}}}\n')
             sys.stdout.flush()

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from mcpauth.errors import ClientPaused, InsufficientScope, InvalidMessage, ParseError, UnknownSession
-from mcpauth.gateway import batch
+from mcpauth.gateway import frames
 from tests.fakes.mcp_client import INITIALIZE, Client, principal
 from tests.gateway.test_http import Server, events
 
@@ -67,7 +67,7 @@ async def test_what_nobody_waits_for_is_accepted(begin):
         (b"[{]", ParseError),
         (b'["\xff"]', ParseError),
         (b"[" * 100_000, ParseError),
-        (json.dumps([calling(1)] * (batch.LIMIT + 1)).encode(), InvalidMessage),
+        (json.dumps([calling(1)] * (frames.BATCH + 1)).encode(), InvalidMessage),
     ],
 )
 async def test_what_is_no_batch_is_refused(begin, body, kind):

@@ -9,7 +9,7 @@ import pytest
 
 from mcpauth.gateway import child as child_module
 from mcpauth.gateway.modern.caller import Caller
-from tests.fakes.mcp_client import INITIALIZE, Client, gone
+from tests.fakes.mcp_client import INITIALIZE, Client, ModernClient, gone
 
 
 async def frames(answer):
@@ -117,6 +117,38 @@ async def test_a_line_that_is_no_message_is_skipped(connect, caplog):
     client = await connect()
     assert await client.text("garbage") == "fine"
     assert "backend_line_skipped" in caplog.text
+
+
+@pytest.mark.parametrize("era", ["--legacy", "--modern"])
+@pytest.mark.parametrize("share", ["session", "all"])
+async def test_what_is_about_no_request_is_told_from_what_somebody_waits_for(serve, child, monkeypatch, era, share):
+    backend = child("fake", "echo", era, share=share)
+    gateway = await serve(backend)
+    client = Client(gateway, "fake") if era == "--legacy" else ModernClient(gateway, "fake")
+    if era == "--legacy":
+        await client.initialize()
+    await client.text("echo")
+    (session,) = backend._backend._sessions
+
+    async def strays(do, **arguments):
+        before = session._child._stray
+        meta = {"_meta": {"progressToken": "t"}} if era == "--legacy" else {}
+        params = {"name": "echo", "arguments": {"do": do, **arguments}, **meta}
+        answer = await client.send("tools/call", params, **({} if meta else {"progressToken": "t"}))
+        await client.frames(answer)
+        return session._child._stray - before
+
+    assert await strays("progress", steps=9) == 0
+    assert await strays("garbage") == 6 + (era == "--modern" or share == "all")
+    assert await strays("leak") >= 3
+
+
+async def test_a_batch_of_the_childs_is_taken(connect, caplog):
+    client = await connect()
+    *told, answer = await client.frames(await client.calling("batch"))
+    assert answer["result"]["content"][0]["text"] == "fine"
+    assert [message["method"] for message in told] == ["notifications/message"]
+    assert "a batch may have 100 messages" in str([getattr(record, "fields", {}) for record in caplog.records])
 
 
 async def test_a_crash_answers_whoever_waits_and_the_next_request_works(connect, caplog):

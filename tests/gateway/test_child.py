@@ -1,0 +1,49 @@
+"""What a child writes: in which order it is heard, and how much of it at once."""
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from mcpauth.gateway import child as child_module
+from mcpauth.gateway.child import Child
+
+LINES = [b"%d" % number for number in range(50)]
+
+
+async def steps(belong):
+    """How many lines were heard each time that others had their turn; all 50 come at once, and then the child ends."""
+    heard, found, over = [], [], asyncio.Event()
+
+    def hear(line):
+        heard.append(line)
+        return line in belong
+
+    program = f"import os; os.write(1, b'\\n'.join({LINES!r}) + b'\\n')"
+    await Child.spawn(
+        "fake",
+        [sys.executable, "-c", program],
+        env=os.environ,
+        cwd=Path(),
+        line=hear,
+        ended=lambda _: over.set(),
+        grace=30.0,
+    )
+    before = 0
+    while not over.is_set():
+        found += [len(heard) - before] * (len(heard) > before)
+        before = len(heard)
+        await asyncio.sleep(0)
+    assert heard == LINES
+    return found
+
+
+@pytest.mark.parametrize("pause", [0.0, 0.01])
+async def test_of_what_nobody_waits_for_not_much_is_heard_at_once(monkeypatch, pause):
+    monkeypatch.setattr(child_module, "STRAY", 10)
+    monkeypatch.setattr(child_module, "PAUSE", pause)
+    assert await steps(()) == [10] * 5
+    assert await steps(LINES[:15]) == [25, 10, 10, 5]
+    assert await steps(LINES) == [50]
