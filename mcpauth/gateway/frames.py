@@ -63,7 +63,7 @@ def look_alike(given: Frame, names: frozenset[str]) -> bool:
     Some servers do, and might act by another member than the one that was judged.
     """
     others = given.keys() - names
-    return bool(others) and any(key.casefold() in names for key in others)
+    return bool(others) and not {name.casefold() for name in names}.isdisjoint(map(str.casefold, others))
 
 
 def encode(frame: Frame) -> bytes:

@@ -6,15 +6,22 @@ from typing import NamedTuple
 
 import msgspec
 
-from ..errors import BackendUnavailable, GatewayError
+from ..errors import BackendUnavailable, GatewayError, InvalidMessage
 from . import frames
 from .eras import SUBSCRIPTION
 from .exchange import Exchange
 from .frames import Frame
 
-# Searched in the raw parameters, so that only those which may have one are decoded: a letter may be escaped.
-TOKEN = re.compile(rb"progressToken|\\u00")
+# Searched in the raw parameters, so that only those which may have one are decoded: in any case, as some servers read
+# it, which knows two more letters for s and k; and a letter may be escaped. It begins with what is found fast.
+TOKEN = re.compile(
+    rb"[pP\\](?:[rR][oO][gG][rR][eE](?:[sS]|\xc5\xbf){2}[tT][oO](?:[kK]|\xe2\x84\xaa)[eE][nN]"
+    rb"|u(?:00|017[fF]|212[aA]))"
+)
 TAG = re.compile(rb"subscriptionId")
+
+# By these a request is told from others', so there must be no second opinion on them.
+META, TOKEN_NAME, REQUEST_ID = frozenset({"_meta"}), frozenset({"progressToken"}), frozenset({"requestId"})
 
 
 class Sent(NamedTuple):
@@ -56,15 +63,16 @@ class InFlight:
         return found
 
     def add(self, frame: Frame, hold: Callable[[Exchange], None]) -> Sent:
+        """Raises InvalidMessage."""
         self._last += 1
         exchange = Exchange(frame["id"], hold)
-        self._waiting[self._last] = exchange
         number = msgspec.Raw(b"%d" % self._last)
         sent = {**frame, "id": number}
         params = frame.get("params")
         if params is not None and TOKEN.search(params):
             # The request's own number is unique among all that are active, so it serves as the token too.
             sent["params"], exchange.token = _replace_token(params, number)
+        self._waiting[self._last] = exchange
         return Sent(self._last, sent, exchange)
 
     def heard(self, frame: Frame, about: Exchange | None) -> bool:
@@ -98,6 +106,7 @@ class InFlight:
     def cancel(self, frame: Frame, owner: object = None) -> tuple[int, Frame] | None:
         """The number and the frame with it in place of the owner's id; None when no such request is waiting."""
         params = frames.members(frame.get("params"))
+        _refuse_look_alike(params, REQUEST_ID)
         if "requestId" not in params:
             return None
         wanted = frames.identifier(params["requestId"])
@@ -156,11 +165,18 @@ def _replace_token(params: msgspec.Raw, ours: msgspec.Raw) -> tuple[msgspec.Raw,
     """The parameters with our progress token in place of the client's, and the client's."""
     given = frames.members(params)
     meta = frames.members(given.get("_meta"))
+    _refuse_look_alike(given, META)
+    _refuse_look_alike(meta, TOKEN_NAME)
     theirs = meta.get("progressToken")
     if theirs is None:
         # Encoded anew: of a member given twice, the backend gets the one that was looked at.
         return frames.raw({**given, "_meta": meta}) if meta else params, None
     return frames.raw({**given, "_meta": {**meta, "progressToken": ours}}), theirs
+
+
+def _refuse_look_alike(given: Frame, names: frozenset[str]) -> None:
+    if frames.look_alike(given, names):
+        raise InvalidMessage(f"a member is called almost as {', '.join(names)}")
 
 
 def _subscription(member: msgspec.Raw | None) -> int | None:

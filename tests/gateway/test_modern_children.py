@@ -207,6 +207,14 @@ async def test_a_subscription_that_is_not_read_is_ended_and_has_no_gaps(shared, 
     assert len(json.loads(await client(ANN).text("echo", do="cancelled"))) == 1
 
 
+@pytest.mark.parametrize(("params", "meta"), [({"_Meta": {"progressToken": 1}}, {}), ({}, {"ProgressToken": 1})])
+async def test_a_request_that_has_somebody_elses_token_to_some_readers_is_not_sent(shared, params, meta):
+    client = await shared("all")
+    answer = await client(BOB).send("tools/call", {"name": "echo", "arguments": {}, **params}, **meta)
+    (reply,) = await client(BOB).frames(answer)
+    assert reply["result"]["isError"] is True
+
+
 async def test_a_client_that_is_alone_is_waited_for(shared, monkeypatch):
     monkeypatch.setattr(exchange, "PATIENCE", 0.001)
     client = await shared("all")

@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from mcpauth.errors import InvalidMessage
 from mcpauth.gateway import exchange
 from tests.fakes.mcp_client import INITIALIZE, Client, ModernClient, gone, is_running, principal
 
@@ -273,6 +274,35 @@ async def test_changes_of_resources_are_told_to_those_who_follow_them(shared):
     bob.gateway.end_session(bob.who, backend="fake", session_id=bob.session_id)
     while json.loads(await ann.text("echo", do="heard")).count("resources/unsubscribe") != 2:
         pass
+
+
+async def test_a_cancellation_that_names_another_request_to_some_readers_is_refused(shared):
+    client = await shared("all")
+    ann, bob = await client(ANN), await client(BOB)
+    replies = await begun(bob, 7)
+    params = {"requestId": 7, "RequestID": 1}
+    answer = await bob.post({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
+    assert isinstance(answer.error, InvalidMessage)
+    assert await ann.text("echo", do="cancelled") == "[]"
+    await ended(bob, replies, 7)
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        {"_meta": {"ProgressToken": 1}},
+        {"_Meta": {"progressToken": 1}},
+        {"_META": {"PROGRESSTOKEN": 1}},
+        {"_meta": {"progressToken": 1, "progressto\u212aen": 2}},
+        {"_meta": {"progre\u017f\u017fToken": 2}},
+    ],
+)
+async def test_a_request_that_has_somebody_elses_token_to_some_readers_is_not_sent(shared, meta):
+    client = await shared("all")
+    bob = await client(BOB)
+    answer = await bob.request("tools/call", {"name": "echo", "arguments": {"do": "raw"}, **meta})
+    assert "is called almost as" in answer["result"]["content"][0]["text"]
+    assert answer["result"]["isError"] is True
 
 
 async def test_a_crash_answers_whoever_waits_and_the_next_request_works(shared):
