@@ -27,6 +27,7 @@ from .event_log import Reader
 from .frames import Frame
 from .listing import KINDS, Kind
 from .load import LARGE, Held, Load
+from .mcp_session import McpSession
 from .mcp_sessions import McpSessions
 from .merged import Merged
 from .modern.headers import Headers
@@ -205,8 +206,7 @@ class Gateway:
         self, principal: Principal, *, backend: str | None, session_id: str, last_event_id: str | None = None
     ) -> Reader:
         """What the client is told outside of its requests, or the rest of a stream. To be closed by who listens."""
-        session = self._sessions.find(principal, backend, session_id)
-        _refuse_paused(principal)
+        session = self._session(principal, backend, session_id)
         for served in (self._backends.get(name) for name in set(session.subscribed.values())):
             if served is not None and not session.linked(served.name):
                 reviving = asyncio.create_task(session.revive(served))
@@ -219,9 +219,14 @@ class Gateway:
         self._sessions.flush()
 
     def end_session(self, principal: Principal, *, backend: str | None, session_id: str) -> None:
+        self._sessions.dismiss(self._session(principal, backend, session_id))
+
+    def _session(self, principal: Principal, backend: str | None, session_id: str) -> McpSession:
+        """Of the user and client; another grant of theirs may have been given less. Raises what stands against it."""
         session = self._sessions.find(principal, backend, session_id)
+        self._endpoint(backend).admit(principal)
         _refuse_paused(principal)
-        self._sessions.dismiss(session)
+        return session
 
     def _add(self, served: Served) -> None:
         self._endpoints[served.name] = Single(served, self._catalogue)

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from mcpauth.errors import InvalidMessage, ParseError, UnknownBackend, UnknownSession
+from mcpauth.errors import InvalidMessage, NotAllowed, ParseError, UnknownBackend, UnknownSession
 from mcpauth.gateway import mcp_session
 from mcpauth.gateway import served as gateway_served
 from tests.fakes.mcp_client import INITIALIZE, Client, gone, principal
@@ -38,6 +38,17 @@ async def test_an_id_works_for_its_owner_at_its_endpoint_alone(gateway):
         with pytest.raises(UnknownSession):
             gateway.end_session(other.who, backend=other.backend, session_id=other.session_id)
     assert not await is_unknown(client)
+
+
+async def test_a_grant_that_was_not_given_the_server_neither_hears_nor_ends_its_sessions(gateway):
+    client = await begin(gateway, "fake")
+    other = Client(gateway, "fake", principal(grant_id="g2", servers={"files": None}))
+    other.session_id = client.session_id
+    with pytest.raises(NotAllowed):
+        other.listen()
+    with pytest.raises(NotAllowed):
+        gateway.end_session(other.who, backend="fake", session_id=other.session_id)
+    assert await client.text("echo") == '{"name": "echo", "arguments": {}}'
 
 
 async def test_a_sixth_session_of_a_grant_ends_the_one_that_was_used_least_recently(gateway):
