@@ -191,6 +191,9 @@ class McpHandler(EventStreamHandler):
         connection.stream.close()
 
     def _keep_alive(self) -> None:
+        if isinstance(self._replies, Resumable) and self._replies.undecided and not self._streaming:
+            self._slow.add(self._keep_alive)
+            return
         if not self._flushing:
             self._begin_answer()
         super()._keep_alive()
