@@ -220,8 +220,8 @@ class Operations:
 
     async def trace_list(self) -> list[Answer]:
         """The newest last."""
-        labels = await self._clients.labels()
-        return [self._told(story, labels) for story in await self._trace.stories()]
+        labels, tools = await self._clients.labels(), self._has_tools()
+        return [self._told(story, labels, tools) for story in await self._trace.stories()]
 
     async def trace_show(self, story_id: str) -> Answer:
         """One story, by the beginning of its id."""
@@ -229,11 +229,15 @@ class Operations:
         if len(found) != 1:
             raise OperationError(f"{len(found) or 'no'} connection attempts have an id that begins with {story_id}")
         steps = [{**step.model_dump(exclude_none=True), "at": iso(step.at)} for step in found[0].steps]
-        return {**self._told(found[0], await self._clients.labels()), "steps": steps}
+        return {**self._told(found[0], await self._clients.labels(), self._has_tools()), "steps": steps}
 
-    def _told(self, story: Story, labels: Mapping[str, str]) -> Answer:
+    def _has_tools(self) -> bool:
+        """What is not known yet, counts as there."""
+        return any(one["tools"] or one["state"] != "failed" for one in self._situation()["servers"])
+
+    def _told(self, story: Story, labels: Mapping[str, str], tools: bool) -> Answer:
         """``labels``: what the owner calls clients, by their id."""
-        verdict = judge(story, self._ambient.now())
+        verdict = judge(story, self._ambient.now(), tools=tools)
         return {
             "id": story.story_id,
             "began_at": iso(story.began_at),

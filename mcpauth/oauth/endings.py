@@ -550,6 +550,17 @@ ENDINGS = (
 )
 
 
-def judge(story: Story, now: int) -> Verdict:
+# What is no client's doing: nobody finds any tool.
+WITHOUT_TOOLS = Verdict(
+    "connected",
+    "connected, but no server here has tools",
+    "Each of the servers in mcp.json has failed, or there is none: what the client shows is empty.",
+    "See: status. When a server works, load the tools anew in the client.",
+)
+
+
+def judge(story: Story, now: int, *, tools: bool = True) -> Verdict:
+    """``tools``: whether there are any at present."""
     course = Course(story, now)
-    return next(ending.verdict for ending in ENDINGS if ending.fits(course))
+    verdict = next(ending.verdict for ending in ENDINGS if ending.fits(course))
+    return verdict if tools or verdict.state != "connected" else WITHOUT_TOOLS

@@ -242,7 +242,7 @@ class Stories:
 
     def _is_worth(self, story: Story) -> tuple[bool, bool, int, bool, int]:
         far, signed_in, _ = _has_come_far(story)
-        beside = min(len(self._tokenless.get(one, ())) for one in story.addresses)
+        beside = min((len(self._tokenless.get(one, ())) for one in story.addresses), default=0)
         return far, signed_in, -beside, bool(story.attempts), story.last_at
 
 

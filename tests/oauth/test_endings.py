@@ -18,10 +18,16 @@ def mode():
 
 
 @pytest.fixture
-def environment(tmp_path, mode):
+def servers(tmp_path):
+    (tmp_path / "files").mkdir()
+    return {"files": {"builtin": "files", "root": str(tmp_path / "files")}, "dead": {"command": "/bin/false"}}
+
+
+@pytest.fixture
+def environment(tmp_path, mode, servers):
     data = tmp_path / "data"
     data.mkdir(mode=0o700)
-    (data / "mcp.json").write_text(json.dumps({"mcpServers": {"dead": {"command": "/bin/false"}}}))
+    (data / "mcp.json").write_text(json.dumps({"mcpServers": servers}))
     (data / "mcp.json").chmod(0o600)
     return {"MCP_OAUTH_PUBLIC_URL": ORIGIN, "MCP_OAUTH_DATA_DIR": str(data), "MCP_OAUTH_REGISTRATION": mode}
 
@@ -163,6 +169,14 @@ async def test_requests_that_are_refused_after_a_good_one(client, browser, verdi
     assert await verdict() == "connected, and now its MCP requests are refused"
     await client.mcp(message, **{"Mcp-Session-Id": begun.headers["Mcp-Session-Id"]})
     assert await verdict(state="connected") == "connected"
+
+
+@pytest.mark.parametrize("servers", [{}, {"dead": {"command": "/bin/false"}}])
+async def test_connected_to_servers_that_have_nothing(client, browser, services, verdict):
+    await services.gateway.settled()
+    await client.connect(browser, "ada", PASSWORD)
+    assert (await client.tools()) == set()
+    assert await verdict("status", state="connected") == "connected, but no server here has tools"
 
 
 async def test_what_says_nothing_of_the_connection(client, browser, ambient, verdict):
