@@ -19,8 +19,8 @@ EXPIRED = "invalid_token: the access token has expired"
 def went_well(kind: StepKind, status: int, error: str | None) -> bool | None:
     """Whether a step did what it was for; None where it says nothing of that."""
     if kind == "mcp":
-        if status == 405:
-            return None  # Many clients look whether there is a stream before there can be one.
+        if status in (405, 503):
+            return None  # Many clients look whether there is a stream before there can be one; or it was too much.
         if error is not None and error.startswith(OF_ONE_REQUEST):
             return not error.startswith(OF_EVERY_REQUEST)
     return status < 400 and error is None

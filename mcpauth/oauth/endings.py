@@ -23,6 +23,7 @@ AGAIN = "Connect again from the client."
 RECONNECT = "Remove the connection in the client and add it again: it then registers anew."
 
 TOKENS: tuple[StepKind, ...] = ("token", "refresh")
+STREAM = "-32600: a stream needs"
 PAGES: tuple[StepKind, ...] = ("authorize", "consent")
 
 
@@ -266,6 +267,14 @@ ENDINGS = (
         ),
     ),
     Ending(
+        lambda c: c.fails(("mcp",), "-32022:"),
+        _stopped(
+            "the client speaks another revision of MCP",
+            "It asked for a revision that is not served here, was told which ones are, and tried none of them.",
+            "Update the client, or this server.",
+        ),
+    ),
+    Ending(
         lambda c: c.fails(("mcp",), "-32000: the server ") and c.says("was not allowed when this client was connected"),
         _stopped(
             "connected, but not to this server",
@@ -308,7 +317,7 @@ ENDINGS = (
         ),
     ),
     Ending(
-        lambda c: c.since_token("mcp") and c.quiet > PATIENCE,
+        lambda c: c.since_token("mcp") and c.refused(("mcp",), STREAM) and c.quiet > PATIENCE,
         _stopped(
             "token issued, but the client only asked for a stream",
             "It listens (GET) without a session, and was told that there is no such stream (405). A client that knows "

@@ -13,6 +13,8 @@ from ..errors import (
     OAuthError,
     PageError,
     ParseError,
+    RequestCancelled,
+    TooMuchUnderWay,
     UnknownBackend,
     UnknownSession,
 )
@@ -161,6 +163,9 @@ class GuardedHandler(JSONHandler):
             self.write_message(status, _error(message))
 
     def tell_refusal(self, error: GatewayError) -> None:
+        """Of what stands against this client; not of what only came at the wrong moment."""
+        if isinstance(error, TooMuchUnderWay | RequestCancelled):
+            return
         self._answer_refuses = True
         self.tell(error=f"{error.code}: {error.message}")
 

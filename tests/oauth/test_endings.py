@@ -224,6 +224,12 @@ async def test_a_client_is_called_what_the_owner_calls_it_now(client, browser, s
     assert story["client"] == "Ada's laptop"
 
 
+def test_too_much_at_once_is_no_end():
+    steps = [("token", 200), ("mcp", 200), ("mcp", 503)]
+    taken = tuple(Step(at=0, kind=kind, status=status, what="POST") for kind, status in steps)
+    assert judge(Story(story_id="s", began_at=0, last_at=0, sessions=("s",), steps=taken), 0).text == "connected"
+
+
 # With a token, and not connected.
 
 
@@ -243,6 +249,7 @@ async def test_a_server_that_does_not_start(client, browser, verdict):
             "-32000: the server files was not allowed when this client was connected; connect the client again",
             "connected, but not to this server",
         ),
+        ("-32022: this revision of MCP is not served here", "the client speaks another revision of MCP"),
         ("-32603: an error of the server that was asked", "the server behind this address does not work"),
         ("-32600: Content-Type must be application/json", "token issued, but the first MCP request was refused"),
     ],
