@@ -24,6 +24,8 @@ COMING_BACK = 60
 
 # The person's browser takes these steps, not the client.
 BROWSER: frozenset[StepKind] = frozenset({"authorize", "sign-in", "consent", "allowed", "denied"})
+# Steps of a client that has its access already.
+COMES_BACK: frozenset[StepKind] = frozenset({"refresh", "mcp", "revocation"})
 
 # What keys look like: programs whose fields were mixed up send them in places that are shown.
 KEYS = re.compile(r"(?<![\w-])(?:[\w-]{43}|[0-9a-fA-F]{64})(?![\w-])|eyJ[\w-]{8,}\.[\w.-]*")
@@ -144,8 +146,7 @@ class Stories:
 
     def _of_vendor(self, taken: Taken, now: int) -> Story | None:
         """What a hosted client has begun at another address a moment ago: nobody has said there who it is."""
-        vendor = None if taken.kind in BROWSER else _guess(taken.user_agent)
-        story = self._at("vendor", vendor)
+        story = self._at("vendor", _vendor(taken))
         return story if story is not None and story.last_at > now - COMING_BACK else None
 
     def _has_room(self, address: str) -> bool:
@@ -177,15 +178,15 @@ class Stories:
         """Of the same program; of another where there is no other choice, for some clients are several programs."""
         found = [self._stories[one] for one in self._nameless.get(taken.address, ()) if one != story.story_id]
         found = [first for first in found if _leads_to(taken, story, first, now)]
+        of_vendor = None if taken.kind in COMES_BACK else self._of_vendor(taken, now)
         if taken.kind in BROWSER:
-            # A browser does not say for which program it came.
-            return found[0] if len(found) == 1 else None
+            # A browser does not say for which program it came, nor does every client_id.
+            return of_vendor or (found[0] if len(found) == 1 else None)
         own = [first for first in found if taken.user_agent in first.user_agents]
         if own:
             return own[-1]
         if not found:
-            of_vendor = self._of_vendor(taken, now)
-            return of_vendor if of_vendor is not None and _leads_to(taken, story, of_vendor, now) else None
+            return of_vendor
         return found[0] if len(found) == 1 and not _is_another_program(found[0], taken) else None
 
     def _keep(self, story: Story) -> None:
@@ -295,6 +296,13 @@ def _needs_a_person(step: Step) -> bool:
     return step.kind in ("allowed", "denied") or (step.kind == "consent" and step.status == 200)
 
 
+def _vendor(taken: Taken) -> str | None:
+    if taken.kind not in BROWSER:
+        return _guess(taken.user_agent)
+    profile = client_profiles.of(taken.client_id, ()) if taken.client_id is not None else None
+    return profile.profile_id if profile else None
+
+
 @lru_cache(MOST_STORIES)
 def _guess(user_agent: str) -> str | None:
     profile = client_profiles.guess(None, user_agent)
@@ -302,7 +310,7 @@ def _guess(user_agent: str) -> str | None:
 
 
 def _leads_to(taken: Taken, story: Story, first: Story, now: int) -> bool:
-    if taken.kind not in ("refresh", "mcp", "revocation"):
+    if taken.kind not in COMES_BACK:
         return first.last_at > now - SAME_ADDRESS
     # Beside a client that is connected, another may fail: only what the same programs did just now is taken.
     known = {*story.user_agents, taken.user_agent}

@@ -5,6 +5,7 @@ import pytest
 from tests.conftest import PASSWORD
 from tests.fakes.documents import ClientKey
 from tests.oauth.published.conftest import LOCAL
+from tests.oauth_client import answer
 
 pytestmark = pytest.mark.usefixtures("owner")
 
@@ -15,6 +16,23 @@ async def test_a_well_known_client_is_called_by_its_name_at_once(client, browser
     await browser.get(client.authorization_url())
     (story,) = await stories()
     assert story["client"] == "Claude"
+
+
+async def test_a_vendor_that_publishes_what_it_is_has_many_addresses(client, browser, ambient, stories):
+    client.client_id = "https://claude.ai/oauth/mcp-oauth-client-metadata"
+    client.redirect_uri = "https://claude.ai/api/mcp/auth_callback"
+    client.user_agent = "Claude-User"
+    assert (await client.fetch("/mcp", "POST", {})).status == 401
+    client.address = "198.51.100.2"
+    await client.fetch("/.well-known/oauth-authorization-server")
+    page = await client.consent_page(browser, "ada", PASSWORD)
+    ambient.time += 120
+    client.address = "198.51.100.3"
+    await client.redeem(answer(await browser.decide(page))["code"])
+    await client.initialize()
+    (story,) = await stories()
+    assert [step["kind"] for step in story["steps"]][:3] == ["challenge", "discovery", "authorize"]
+    assert (story["client"], story["verdict"]) == ("Claude", "connected")
 
 
 @pytest.fixture
