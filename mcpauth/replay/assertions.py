@@ -162,6 +162,15 @@ def _secret_came(attempt: Attempt) -> Found:
     return None if attempt.registration.get("client_secret") else "none came"
 
 
+def _method_is_kept(attempt: Attempt) -> Found:
+    """What it asked for, and a secret where that needs one. Not asked for, any of them may come."""
+    method = attempt.registration.get("token_endpoint_auth_method")
+    if "token_endpoint_auth_method" in attempt.client.registration and method != attempt.auth_method:
+        return _differs(method, attempt.auth_method)
+    secret = "client_secret" in attempt.registration
+    return None if secret == (method != "none") else f"a secret came: {secret}, and the method is {method!r}"
+
+
 def _secret_stays(attempt: Attempt) -> Found:
     return _differs(attempt.registration.get("client_secret_expires_at", 0), 0)
 
@@ -224,6 +233,10 @@ def _token_was_refused(attempt: Attempt) -> Found:
     return _differs(attempt.challenge.get("error"), "invalid_token")
 
 
+def _refusal_is_described(attempt: Attempt) -> Found:
+    return None if attempt.challenge.get("error_description") else "there is no error_description"
+
+
 def _no_token_was_refused(attempt: Attempt) -> Found:
     """RFC 6750 §3.1: no error code where no token came."""
     return "it names an error" if "error" in attempt.challenge else None
@@ -277,6 +290,7 @@ ASSERTIONS: dict[str, tuple[Callable[[Attempt], Found], str]] = {
     "redirect_uris are echoed": (_uris_are_echoed, A_BUG),
     "no secret comes": (_no_secret_came, A_BUG),
     "a secret comes": (_secret_came, A_BUG),
+    "the method is kept": (_method_is_kept, A_BUG),
     "the secret does not expire": (_secret_stays, A_BUG),
     "iss is byte-equal": (_iss_is_equal, PUBLIC_URL),
     "token_type is Bearer": (_is_bearer, A_BUG),
@@ -288,6 +302,7 @@ ASSERTIONS: dict[str, tuple[Callable[[Attempt], Found], str]] = {
     "nothing is cached": (_is_not_cached, advice.SOMETHING_IN_FRONT),
     "aud is the resource": (_token_is_for_resource, A_BUG),
     "the token is refused": (_token_was_refused, A_BUG),
+    "the refusal is described": (_refusal_is_described, A_BUG),
     "no error without a token": (_no_token_was_refused, A_BUG),
     "scope is asked for": (_scope_is_asked_for, A_BUG),
     "tools have schemas": (_tools_have_schemas, SCHEMA),

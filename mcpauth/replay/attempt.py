@@ -43,7 +43,7 @@ class Attempt:
         idle: Callable[[int], Awaitable[None]] | None = None,
         sign: Callable[[str, str], dict[str, str]] | None = None,
     ) -> None:
-        self.client, self.run, self.url = client, run, url
+        self.client, self.run, self.url = client.going(run), run, url
         self.wire, self.person, self.ambient, self.idle, self.sign = wire, person, ambient, idle, sign
         self.challenge: dict[str, str] = {}
         self.resource: dict[str, Any] = {}
@@ -53,7 +53,7 @@ class Attempt:
         self.tokens: dict[str, Any] = {}
         self.earlier: dict[str, Any] = {}  # the tokens before the last refresh
         self.result: dict[str, Any] = {}  # of the last MCP request
-        self.era: Era = client.eras[0]
+        self.era: Era = self.client.eras[0]
         self.session_id = self.revision = ""  # of the MCP session, once there is one
         self.last_id = 0
         self.verifier, self.state = "", ""
@@ -142,6 +142,7 @@ class Attempt:
             "mcp": self.url,
             "origin": f"{mcp.scheme}://{mcp.netloc}",
             "path": mcp.path.rstrip("/"),
+            "query": f"?{mcp.query}" if mcp.query else "",
             "canonical": self.canonical_url,
             "challenged": self.challenge.get("resource_metadata", ""),
             "resource": str(self.resource.get("resource", "")),

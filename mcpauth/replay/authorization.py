@@ -22,6 +22,8 @@ REGISTERED = "See that registration is open (MCP_OAUTH_REGISTRATION), and what t
 async def register(attempt: Attempt, step: Register) -> str:
     if attempt.by_document:
         return f"none is needed: it is what {attempt.client_id} says"
+    if step.redirect_uri:
+        attempt.run = attempt.run.model_copy(update={"redirect_uri": step.redirect_uri, "redirect_uris": ()})
     endpoint = attempt.server.get("registration_endpoint")
     if not endpoint:
         raise StepFailed("the server takes no registrations, and the client has no other way", REGISTERED)

@@ -89,7 +89,7 @@ def _message(attempt: Attempt, method: str, params: dict[str, Any]) -> tuple[dic
     headers = {"MCP-Protocol-Version": MODERN, "Mcp-Method": method}
     if method in NAMED:
         headers["Mcp-Name"] = str(params[NAMED[method]])
-    return {**message, "params": {**params, "_meta": about}}, headers
+    return {**message, "params": {**params, "_meta": {**params.get("_meta", {}), **about}}}, headers
 
 
 def _about(attempt: Attempt) -> Headers:

@@ -7,6 +7,11 @@ from . import advice, assertions, challenge, conversation
 from .attempt import Attempt
 from .sequence import Ask, Challenge, Discover
 
+GUESSED = {
+    "authorization_endpoint": "{origin}/authorize",
+    "token_endpoint": "{origin}/token",
+    "registration_endpoint": "{origin}/register",
+}
 NO_ISSUER = "The document comes from something other than mcpauth: look at what is in front of it."
 
 
@@ -40,6 +45,9 @@ async def be_challenged(attempt: Attempt, step: Challenge) -> str:
 
 async def find_resource(attempt: Attempt, step: Discover) -> str:
     note = await _first(attempt, step)
+    if not note:
+        attempt.server = {"issuer": attempt.fill("{origin}")}
+        return "nowhere: the server is looked for where the URL is"
     attempt.resource = attempt.last.json
     if not attempt.issuer:
         raise StepFailed(f"{attempt.last} names no authorization server", NO_ISSUER)
@@ -49,6 +57,10 @@ async def find_resource(attempt: Attempt, step: Discover) -> str:
 
 async def find_server(attempt: Attempt, step: Discover) -> str:
     note = await _first(attempt, step)
+    if not note:
+        guessed = {name: attempt.fill(value) for name, value in GUESSED.items()}
+        attempt.server = {**attempt.server, **guessed}
+        return "nowhere: /authorize, /token and /register are tried"
     attempt.server = attempt.last.json
     for name in ("authorization_endpoint", "token_endpoint"):
         if not isinstance(attempt.server.get(name), str):
@@ -58,7 +70,7 @@ async def find_server(attempt: Attempt, step: Discover) -> str:
 
 
 async def _first(attempt: Attempt, step: Discover) -> str:
-    """The first document that is there: 4xx sends the client on."""
+    """The first document that is there: 4xx sends the client on. Empty where a client goes on without."""
     missing = []
     for url in dict.fromkeys(filter(None, map(attempt.fill, step.urls))):
         exchange = await attempt.wire.send("GET", url, attempt.headers("oauth", step.headers))
@@ -67,4 +79,6 @@ async def _first(attempt: Attempt, step: Discover) -> str:
             exchange.expect(200)
             return f"{exchange} 200"
         missing.append(f"{exchange} {exchange.status}")
+    if step.guesses:
+        return ""
     raise StepFailed(f"none of its addresses has the document: {', '.join(missing)}", advice.NOT_FOUND)

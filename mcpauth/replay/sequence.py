@@ -36,18 +36,26 @@ class Challenge(Data):
 
 
 class Discover(Data):
-    """The first of ``urls`` that is there. 4xx sends the client to the next one, anything else ends it."""
+    """The first of ``urls`` that is there. 4xx sends the client to the next one, anything else ends it.
+
+    ``guesses``: when there is none, the origin of the MCP URL does, with /authorize, /token and /register.
+    """
 
     do: Literal["resource", "server"]
     urls: tuple[str, ...]
+    guesses: bool = False
     headers: dict[str, str] = {}
     asserts: tuple[str, ...] = ()
 
 
 class Register(Data):
-    """The body is the client's ``registration``; left out when the client has a document that the server takes."""
+    """The body is the client's ``registration``; left out when the client has a document that the server takes.
+
+    ``redirect_uri``: where the client is now, when it registers once more because it moved.
+    """
 
     do: Literal["register"]
+    redirect_uri: str = ""
     asserts: tuple[str, ...] = ()
 
 
@@ -127,12 +135,18 @@ class ScopeRule(Data):
 
 
 class Run(Data):
-    """One way in which the client connects. ``client_id`` is the URL of its document; without one it registers."""
+    """One way in which the client connects. ``client_id`` is the URL of its document; without one it registers.
+
+    ``document``: what a person would publish, and name to the client, which has none of its own.
+    ``instead``: what of the client is different in this way.
+    """
 
     name: str
     redirect_uri: str
     redirect_uris: tuple[str, ...] = ()
     client_id: str = ""
+    document: dict[str, Any] = {}
+    instead: dict[str, Any] = {}
     then: tuple[Step, ...] = ()
 
 
@@ -157,6 +171,10 @@ class Client(Data):
     registration: dict[str, Any] = {}
     steps: tuple[Step, ...]
     runs: Annotated[tuple[Run, ...], Field(min_length=1)]
+
+    def going(self, run: Run) -> "Client":
+        """As it is in this way of it."""
+        return Client.model_validate({**dict(self), **run.instead}) if run.instead else self
 
 
 def directory() -> Path:

@@ -16,7 +16,7 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.testing import bind_unused_port
 
-from mcpauth.app import Services, build_services, make_app
+from mcpauth.app import Services, build_services, make_app, make_server
 from mcpauth.replay.attempt import Attempt
 from mcpauth.replay.play import Outcome, play
 from mcpauth.replay.sequence import Client, Run
@@ -126,7 +126,7 @@ def server(
         await services.start()
         hashed = await services.passwords.hash(PASSWORD)
         await services.users.add_owner("user-ada", "ada", ambient.now(), password_hash=hashed)
-        http = HTTPServer(make_app(services))
+        http = make_server(make_app(services), most=100)
         http.add_socket(listener[0])
         return services, http
 

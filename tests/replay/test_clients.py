@@ -2,12 +2,12 @@
 
 import pytest
 
-from mcpauth.replay.play import Outcome
-from mcpauth.replay.sequence import Client, Run, load, names
+from mcpauth.replay.play import NAMES, Outcome, play
+from mcpauth.replay.sequence import Client, Run, Send, load, names
 from tests.replay.conftest import Server
 
 CLIENTS = {name: load(name) for name in names()}
-ALL = [(name, run) for name, client in CLIENTS.items() for run in client.runs]
+ALL = [(name, run) for name, client in CLIENTS.items() for run in client.runs if not run.document]
 BOTH = [
     (name, client.runs[0].model_copy(update={"then": ()}))
     for name, client in CLIENTS.items()
@@ -26,7 +26,7 @@ def problem(outcomes: list[Outcome]) -> str:
 
 def check(client: Client, run: Run, outcomes: list[Outcome]) -> None:
     assert problem(outcomes) == ""
-    assert len(outcomes) == len(client.steps) + len(run.then)
+    assert len(outcomes) == len(client.going(run).steps) + len(run.then)
 
 
 @pytest.mark.parametrize(("name", "run"), ALL, ids=by_name)
@@ -36,6 +36,61 @@ async def test_a_client_connects_at_the_first_try(server: Server, name: str, run
     assert attempt.by_document == bool(run.client_id)
     stories = await server.services.operations.run("trace list", {})
     assert "connected" in [story["state"] for story in stories if story["client_id"] == attempt.client_id]
+
+
+@pytest.mark.parametrize("name", ["chatgpt", "claude"])
+async def test_a_client_that_was_added_by_hand_connects(server: Server, name: str) -> None:
+    """Both take an id and a secret in their advanced settings."""
+    client, run = CLIENTS[name], next(run for run in CLIENTS[name].runs if not run.client_id)
+    given = {"name": f"My {client.title}", "redirect_uris": [run.redirect_uri], "public": False}
+    added = await server.services.operations.run("client add", given)
+    async with server.attempt(client, run) as attempt:
+        attempt.registration = added
+        steps = tuple(step for step in client.steps if step.do != "register")
+        attempt.client = client.model_copy(update={"steps": steps})
+        outcomes = [outcome async for outcome in play(attempt)]
+    assert problem(outcomes) == ""
+    assert attempt.client_id == added["client_id"]
+
+
+async def test_what_chatgpt_says_with_each_call_is_in_nobodys_way(server: Server) -> None:
+    client = CLIENTS["chatgpt"]
+    about = {"openai/session": "v1/session", "openai/subject": "v1/subject", "openai/userLocation": {"city": "Ulm"}}
+    call = Send(do="send", method="tools/call", params={"name": "list_directory", "arguments": {}, "_meta": about})
+    for era in client.eras:
+        steps = (*client.steps[: [one.do for one in client.steps].index("begin") + 1], call)
+        way = client.model_copy(update={"steps": steps, "eras": (era,)})
+        attempt, outcomes = await server.replay(way, client.runs[0], "/mcp/files")
+        assert problem(outcomes) == ""
+        assert "hello.md" in str(attempt.result)
+
+
+@pytest.mark.parametrize("name", CLIENTS)
+async def test_every_address_where_a_client_looks_has_the_document(server: Server, name: str) -> None:
+    """It may have to go on to the last of them, where something in front hides the others."""
+    client = CLIENTS[name]
+    async with server.attempt(client, client.runs[0]) as attempt:
+        async for outcome in play(attempt):
+            if outcome.step == NAMES["server"]:
+                break
+        for step in client.steps:
+            for url in getattr(step, "urls", ()):
+                exchange = await attempt.wire.send("GET", attempt.fill(url), attempt.headers("oauth", step.headers))
+                # OIDC's addresses have all that OIDC asks for, or nothing.
+                if "openid-configuration" in url and exchange.status == 404:
+                    continue
+                assert exchange.status == 200, url
+                if step.do == "resource":
+                    assert exchange.json == attempt.resource
+                else:
+                    assert {"issuer", "authorization_endpoint", "token_endpoint"} <= exchange.json.keys()
+
+
+@pytest.mark.parametrize("name", ["sdk-typescript", "sdk-python"])
+async def test_a_query_that_was_entered_with_the_url_is_kept_everywhere(server: Server, name: str) -> None:
+    attempt, outcomes = await server.replay(CLIENTS[name], CLIENTS[name].runs[0], "/mcp?for=ada")
+    assert problem(outcomes) == ""
+    assert attempt.url.endswith("?for=ada")
 
 
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/files", "/mcp/old"])

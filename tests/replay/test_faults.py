@@ -176,6 +176,25 @@ async def test_a_client_of_both_eras_finds_the_older_one(server: Server, front: 
     assert attempt.era == "legacy"
 
 
+def hide_documents(passing: Passing) -> None:
+    if passing.path.startswith(DOCUMENTS):
+        answer(404)(passing)
+
+
+@pytest.mark.parametrize("name", ["sdk-typescript", "sdk-python", "vscode"])
+async def test_without_any_metadata_a_client_finds_the_paths_that_all_know(
+    server: Server, front: Front, name: str
+) -> None:
+    front.before, front.after = hide_documents, None
+    client = load(name)
+    # What is in front here passes no streams on.
+    steps = tuple(step for step in client.steps if step.do not in ("ask", "listen"))
+    client = client.model_copy(update={"steps": steps})
+    attempt, outcomes = await server.replay(client, next(run for run in client.runs if not run.client_id))
+    assert all(one.ok for one in outcomes), outcomes
+    assert (attempt.resource, attempt.server["token_endpoint"]) == ({}, f"{server.origin}/token")
+
+
 @pytest.mark.parametrize(
     ("run", "path"), [(REGISTRATION, "/register"), (REGISTRATION, "/token"), (CLAUDE.runs[0], "/token")]
 )
