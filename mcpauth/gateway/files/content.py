@@ -35,7 +35,8 @@ class Image(NamedTuple):
 def read(descriptor: int, size: int, offset: int, limit: int) -> Text | Image:
     """An image whole, or a page of text from byte ``offset``. Raises Refused for what is neither."""
     limit = max(MIN_PAGE, min(limit, MAX_TEXT))
-    page = _read_at(descriptor, offset, limit)
+    # It may have grown since its stat; a buffer of the whole limit would cost a short note more than its reading.
+    page = _read_at(descriptor, offset, limit, first=max(size - offset, 0) + HEAD)
     head = page[:HEAD] if offset == 0 else _read_at(descriptor, 0, HEAD)
     if mime_type := _image_type(head):
         if size > MAX_IMAGE:
@@ -47,7 +48,7 @@ def read(descriptor: int, size: int, offset: int, limit: int) -> Text | Image:
     elif encoding != "utf-8" and offset % 2:
         page, offset = page[1:], offset + 1
     if page:
-        size = max(size, offset + len(page))  # It may have grown since its stat.
+        size = max(size, offset + len(page))
     text, used = _decode(page, encoding, final=offset + len(page) >= size)
     return Text(text, offset, offset + used, size)
 
@@ -63,10 +64,10 @@ def indexable(descriptor: int, size: int) -> str:
     return found.text if isinstance(found, Text) else ""
 
 
-def _read_at(descriptor: int, offset: int, count: int) -> bytes:
-    """Up to ``count`` bytes: fewer only where the file ends."""
+def _read_at(descriptor: int, offset: int, count: int, first: int = MAX_IMAGE) -> bytes:
+    """Up to ``count`` bytes, ``first`` so many: fewer only where the file ends."""
     os.lseek(descriptor, offset, os.SEEK_SET)
-    chunk = os.read(descriptor, count)
+    chunk = os.read(descriptor, min(count, first))
     if len(chunk) == count or not chunk:
         return chunk
     chunks = [chunk]
@@ -100,6 +101,10 @@ def _encoding(head: bytes) -> tuple[str, int]:
 
 def _decode(page: bytes, encoding: str, *, final: bool) -> tuple[str, int]:
     """The text, and how many bytes it took: a character cut by the page's end is left for the next one."""
+    try:
+        return page.decode(encoding).replace("\0", "\ufffd"), len(page)
+    except UnicodeDecodeError:
+        pass  # A character is cut, or something is no text.
     decoder = codecs.getincrementaldecoder(encoding)("replace")
     text = decoder.decode(page, final)
     if text.count("\ufffd") * 10 > len(text):

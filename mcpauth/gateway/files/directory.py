@@ -122,9 +122,14 @@ class PathDirectory:
 Directory = DescriptorDirectory | PathDirectory
 
 
+BENEATH_DESCRIPTORS = (
+    {os.open, os.stat, os.mkdir, os.rename, os.unlink} <= os.supports_dir_fd
+    and os.scandir in os.supports_fd
+    and hasattr(os, "O_NOFOLLOW")
+    and hasattr(os, "O_DIRECTORY")
+)
+
+
 def open_directory(path: Path) -> Directory:
     """The directory at ``path``, links followed: as safe beneath it as this platform can be."""
-    beneath = {os.open, os.stat, os.mkdir, os.rename, os.unlink} <= os.supports_dir_fd
-    if beneath and os.scandir in os.supports_fd and hasattr(os, "O_NOFOLLOW") and hasattr(os, "O_DIRECTORY"):
-        return DescriptorDirectory.top(path)
-    return PathDirectory.top(path)
+    return DescriptorDirectory.top(path) if BENEATH_DESCRIPTORS else PathDirectory.top(path)

@@ -68,8 +68,10 @@ class Root:
 
     def directory(self, parts: Parts, *, make: bool = False) -> Directory:
         """The directory, open; what is missing on the way is made if ``make``. The caller closes it."""
+        return self._enter(parts, self._secret(), make)
+
+    def _enter(self, parts: Parts, secret: Identity | None, make: bool) -> Directory:
         here = self._top()
-        secret = self._secret()
         try:
             for depth, name in enumerate(parts):
                 if here.identity() == secret and name != "files":
@@ -106,8 +108,9 @@ class Root:
         """The directory that holds, or is to hold, the file ``parts``. The caller closes it."""
         if not parts:
             raise Refused("this is the folder itself; name a file in it (list_directory shows them)")
-        parent = self.directory(parts[:-1], make=make)
-        if parent.identity() == self._secret():
+        secret = self._secret()
+        parent = self._enter(parts[:-1], secret, make)
+        if parent.identity() == secret:
             parent.close()
             raise Refused(_missing(parts))
         return parent
