@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Callable
-from typing import NamedTuple
 
 from ..ambient import Ambient
 from ..errors import GatewayError, RequestCancelled, UnknownMethod
@@ -97,16 +96,18 @@ class ModernChild(StdioSession):
         return self._in_flight.heard(frame, only if only is self._wants_logs else None)
 
 
-class Joined(NamedTuple):
-    """One caller's use of it."""
+class Joined:
+    """One caller's use of it: others wait for its grant, or for its user where the child is everybody's."""
 
-    child: ModernChild
-    caller: Caller
+    __slots__ = ("_child", "_whose")
+
+    def __init__(self, child: ModernChild, caller: Caller) -> None:
+        self._child, self._whose = child, caller.grant_id if child.private else caller.subject
 
     def request(self, frame: Frame) -> Exchange:
-        exchange = self.child.request(frame)
-        exchange.whose = self.caller.grant_id if self.child.private else self.caller.subject
+        exchange = self._child.request(frame)
+        exchange.whose = self._whose
         return exchange
 
     def cancel(self, exchange: Exchange, error: GatewayError) -> None:
-        self.child.cancel(exchange, error)
+        self._child.cancel(exchange, error)

@@ -136,15 +136,17 @@ class StdioSession:
 
     def _heard(self, line: bytes) -> bool:
         """One line of the child's. Whether it is about any request."""
+        wanted = False
         try:
-            wanted = [self._deliver(frame) for frame in frames.messages(line)]
+            for frame in frames.messages(line):
+                wanted |= self._deliver(frame)
         except GatewayError as error:
             begins = line[:200].decode("utf-8", "replace")
             about = log.bounded(backend=self._name, reason=error.message, line=begins)
             logger.warning("backend_line_skipped", extra=about)
             return False
         self._answered = True
-        return any(wanted)
+        return wanted
 
     def _deliver(self, frame: Frame) -> bool:
         if "method" in frame:
