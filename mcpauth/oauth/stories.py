@@ -130,8 +130,8 @@ class Stories:
         if story is None or taken.kind == "refresh":
             return story
         # Another authorization of the same client is another story: another try, or another device.
-        fits = story.last_at > now - SAME_CLIENT and not (taken.kind == "authorize" and story.attempts)
-        return story if fits else None
+        another = taken.kind == "authorize" and bool(story.attempts) and not _is_corrected(story, taken)
+        return None if another or story.last_at <= now - SAME_CLIENT else story
 
     def _of_address(self, taken: Taken, now: int) -> Story | None:
         """Who does not say so goes on with what the same program did there, else with what was done there last."""
@@ -315,6 +315,14 @@ def _leads_to(taken: Taken, story: Story, first: Story, now: int) -> bool:
     # Beside a client that is connected, another may fail: only what the same programs did just now is taken.
     known = {*story.user_agents, taken.user_agent}
     return taken.status < 400 and first.last_at > now - COMING_BACK and known.issuperset(first.user_agents)
+
+
+def _is_corrected(story: Story, taken: Taken) -> bool:
+    """Whether the last that was done is an authorization request which was refused, from the same address: of this
+    the client has learnt, or it has only looked how it is refused."""
+    last = next((step for step in reversed(story.steps) if step.kind not in ("challenge", "discovery")), None)
+    refused = last is not None and last.kind == "authorize" and last.error is not None
+    return refused and taken.address in story.addresses
 
 
 def _is_only_claimed(taken: Taken) -> bool:

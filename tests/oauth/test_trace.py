@@ -13,6 +13,7 @@ from mcpauth.oauth import trace
 from mcpauth.oauth.endings import ENDINGS, judge
 from mcpauth.oauth.trace import Trace
 from mcpauth.store.stories import StoryStore
+from tests.browser import Browser
 from tests.conftest import PASSWORD
 from tests.oauth_client import OAuthClient, answer
 
@@ -127,6 +128,64 @@ async def test_a_client_that_fails_beside_one_that_is_connected_has_its_own_stor
     assert connected["verdict"] == "connected"
 
 
+async def test_two_programs_that_look_around_at_the_same_moment_have_a_story_each(client, browser, stories, base_url):
+    """Behind one address, step by step in turns, so that only their user agents tell them apart."""
+    other = OAuthClient(client.origin, base_url)
+    client.user_agent, other.user_agent, other.address = "first/1", "second/2", client.address
+    looks = [("/mcp", "POST"), ("/.well-known/oauth-protected-resource/mcp", "GET")]
+    for path, method in [*looks, ("/.well-known/oauth-authorization-server", "GET")]:
+        for one in (client, other):
+            await one.fetch(path, method, {} if method == "POST" else None)
+    await other.register(client_name="Second")
+    await client.register(client_name="First")
+    await client.connect(browser, "ada", PASSWORD)
+    await client.initialize()
+    second, first = await stories()
+    assert (first["client"], first["user_agent"], first["verdict"]) == ("First", "first/1", "connected")
+    assert (second["client"], second["user_agent"]) == ("Second", "second/2")
+    assert kinds(first)[:4] == kinds(second) == ["challenge", "discovery", "discovery", "registration"]
+
+
+async def test_programs_that_say_who_they_are_with_the_token_are_told_apart_then(client, browser, base_url, stories):
+    """As those that publish a document: the browser asks for the authorization, and says nothing of the program."""
+    other = OAuthClient(client.origin, base_url)
+    await client.register(client_name="First")
+    await other.register(client_name="Second")
+    client.address = other.address = browser.address = "198.51.100.77"
+    client.user_agent, other.user_agent = "first/1", "second/2"
+    for one in (client, other):
+        await look(one)
+    for one in (other, client):
+        await one.connect(browser, "ada", PASSWORD)
+    *_, second, first = await stories()
+    assert [one["user_agent"] for one in (first, second)] == ["first/1", "second/2"]
+    assert [kinds(one).count("challenge") for one in (first, second)] == [1, 1]
+
+
+@pytest.mark.parametrize(
+    ("looks", "asks", "count"),
+    [
+        ("Claude-User", "python-httpx/0.28.1", 1),  # One client, with two programs.
+        ("Claude-User", "openai-mcp/1.0.0", 2),
+    ],
+)
+async def test_a_client_may_be_two_programs(client, stories, looks, asks, count):
+    await client.fetch("/mcp", "POST", {}, User_Agent=looks)
+    await client.fetch("/.well-known/oauth-protected-resource/mcp", User_Agent=asks)
+    await client.fetch("/.well-known/oauth-authorization-server", User_Agent=asks)
+    client.user_agent = asks
+    await client.register()
+    found = await stories()
+    assert len(found) == count
+    assert kinds(found[-1])[-3:] == ["discovery", "discovery", "registration"]
+
+
+async def test_one_address_with_many_programs_does_not_fill_the_list(services):
+    for number in range(100):
+        services.trace.add(**step("discovery", user_agent=f"a/{number}"))
+    assert len(await services.trace.stories()) == oauth_stories.MOST_NAMELESS
+
+
 async def test_a_client_that_registered_long_ago_is_called_by_its_name(client, browser, ambient, stories):
     await client.connect(browser, "ada", PASSWORD)
     ambient.time += 3600
@@ -234,6 +293,28 @@ async def test_an_authorization_request_that_was_refused(client, browser, storie
     *_, story = await stories()
     assert (story["state"], story["verdict"]) == ("stopped", verdict)
     assert story["fix"]
+
+
+async def test_a_request_that_is_mended_after_it_was_refused_goes_on_with_its_story(client, browser, stories):
+    await client.register()
+    await browser.get(client.authorization_url(response_type="token", code_challenge="c" * 43))
+    await browser.get(client.authorization_url(code_challenge=None))
+    await client.connect(browser, "ada", PASSWORD)
+    await client.initialize()
+    (story,) = await stories()
+    assert (story["verdict"], kinds(story)[:4]) == ("connected", ["registration", *["authorize"] * 3])
+
+
+async def test_a_refused_request_of_a_stranger_draws_nobody_into_his_story(client, browser, base_url, stories):
+    await client.register()
+    stranger = Browser(client.origin, base_url)
+    stranger.address = "198.51.100.66"
+    await stranger.get(client.authorization_url(response_type="token", code_challenge="c" * 43))
+    client.address = "198.51.100.77"
+    await client.connect(browser, "ada", PASSWORD)
+    refused, connected = await stories()
+    assert "198.51.100.66" in refused["addresses"]
+    assert connected["addresses"] == [browser.address, client.address]
 
 
 @pytest.mark.parametrize(
