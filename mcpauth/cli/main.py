@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
             # Here, because nothing else needs an HTTP server of aiohttp's.
             from . import trying
 
-            return trying.start(arguments, settings.origin)
+            return trying.start(arguments, settings)
         if arguments.operation == "doctor":
             from . import doctor
 

@@ -2,44 +2,76 @@
 
 import argparse
 import asyncio
+import contextlib
 import json
 import shlex
+import signal
 import sys
+import threading
 import webbrowser
+from collections.abc import Coroutine
 from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
 
 from ..ambient import Ambient
-from ..errors import SettingsError, StepFailed
+from ..control import ask
+from ..errors import OperationError, SettingsError, StepFailed
 from ..replay import authorization, sequence
 from ..replay.attempt import Attempt
 from ..replay.loopback import Loopback, at_home
 from ..replay.play import Outcome, play
 from ..replay.sequence import Client
 from ..replay.wire import Wire
-from ..settings import origin_of
+from ..settings import LOOPBACK_HOSTS, Settings, origin_of
 from .show import can_print, clean, table
 
 TICKS = {True: "✓", False: "✗"}
 PLAIN_TICKS = {True: "ok", False: "NO"}
 DEFAULT_PORTS = {"https": 443, "http": 80}
+# Ctrl-C, what a supervisor sends, and a terminal that is closed.
+SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
-def start(arguments: argparse.Namespace, origin: str) -> int:
-    """Exit status: 0 connected, 1 not. Raises SettingsError."""
+def start(arguments: argparse.Namespace, settings: Settings) -> int:
+    """Exit status: 0 connected, 1 not, 128 and its number after a signal. Raises SettingsError and OperationError."""
     known = sequence.names()
     if arguments.list:
         return _list(known, arguments.json)
     if arguments.client not in known:
         raise SettingsError(f"--as must be one of {', '.join(known)}")
-    url = _mcp_url(arguments.url or origin)
+    url = _mcp_url(arguments.url or settings.origin)
     report = Report(as_json=arguments.json)
-    return asyncio.run(_try(arguments.client, url, Owner(report, arguments.browser), report))
+    owner = Owner(report, arguments.browser)
+    return asyncio.run(_until_signal(_try(arguments.client, url, owner, report, settings)))
 
 
-async def _try(name: str, url: str, owner: "Owner", report: "Report") -> int:
+async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
+    """The first signal lets ``work`` clean up, which no second one interrupts."""
+    task = asyncio.ensure_future(work)
+    caught: list[int] = []
+
+    def stop(number: int) -> None:
+        if not caught:
+            caught.append(number)
+            task.cancel()
+
+    for number in SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            with contextlib.suppress(NotImplementedError):
+                asyncio.get_running_loop().add_signal_handler(number, stop, number)
+    try:
+        return await task
+    except (asyncio.CancelledError, OSError):
+        # A terminal that is gone takes no words either.
+        if not caught:
+            raise
+        return 128 + caught[0]
+
+
+async def _try(name: str, url: str, owner: "Owner", report: "Report", settings: Settings) -> int:
+    await _check_server(url, settings)
     client = sequence.load(name)
     async with Loopback() as loopback, aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
         owner.loopback, owner.wire = loopback, Wire(http, client.timeout)
@@ -57,8 +89,26 @@ async def _try(name: str, url: str, owner: "Owner", report: "Report") -> int:
         return 0 if connected else 1
 
 
+async def _check_server(url: str, settings: Settings) -> None:
+    """Raises OperationError when the owner's own server, which runs, has no MCP server at ``url``."""
+    ours = {settings.origin, *(f"http://{host}:{settings.port}" for host in LOOPBACK_HOSTS)}
+    under, _, name = urlsplit(url).path.strip("/").partition("/")
+    if origin_of(url) not in ours or under != "mcp" or not name:
+        return
+    try:
+        status = await ask(settings.data_dir, "status", {})
+    except OSError:
+        return  # None runs, which the first step finds out.
+    names = [one["name"] for one in status["servers"]]
+    if name not in names:
+        raise OperationError(
+            f"there is no MCP server {name} at {origin_of(url)}; there are: {', '.join(names) or 'none'}. "
+            f"All of them together are at {origin_of(url)}/mcp"
+        )
+
+
 async def _remove(attempt: Attempt, report: "Report") -> None:
-    """Also after Ctrl-C: nothing stays that only this attempt needed."""
+    """Also after a signal: nothing stays that only this attempt needed."""
     client_id, registered = attempt.client_id, bool(attempt.registration)
     try:
         if await authorization.remove(attempt) is not None:
@@ -83,11 +133,18 @@ class Owner:
         looked.expect(200, 302, 303)
         self._report.sign_in(url)
         if self._browser:
-            await asyncio.to_thread(webbrowser.open, url)
+            # Some browsers keep the command that opened them until they are closed.
+            threading.Thread(target=_open, args=(url,), daemon=True).start()
         return await self.loopback.wait()
 
     async def deny(self, url: str) -> str:
         raise NotImplementedError("the owner is never asked to say no")
+
+
+def _open(url: str) -> None:
+    """Where that fails, the person has the address."""
+    with contextlib.suppress(Exception):
+        webbrowser.open(url)
 
 
 class Report:

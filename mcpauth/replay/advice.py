@@ -4,12 +4,15 @@ from urllib.parse import urlsplit
 
 import aiohttp
 
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
+
 SOMETHING_IN_FRONT = (
     "Something in front of mcpauth answers in its place (a proxy, a login page, a bot filter): "
     "let these paths through to it as they are."
 )
 TOO_SLOW = "The client gives up after this time. Look at what is between it and the server, and at the server's load."
 TOO_MUCH = "No client reads that much: something other than mcpauth answers."
+START = "Start it with: python server.py"
 NOT_REACHED = (
     "Start the server (python server.py), and see that what is in front of it, such as tailscale funnel, "
     "points at its port."
@@ -30,6 +33,10 @@ TOKEN_LOST = (
     "The token is good, so it did not arrive: something in front takes the Authorization header away, or sends the "
     "request to another server."
 )
+ELSEWHERE = (
+    "There may be no MCP server of that name: `status` lists those that there are. "
+    "Enter the URL of one of them, or the one that ends in /mcp, for all."
+)
 SERVER_LOG = "The server's log says why; it has a line for this request."
 WAIT = "Too many registrations came from this address: wait an hour, or start the server again."
 
@@ -44,9 +51,14 @@ def for_status(status: int, url: str, location: str) -> str:
     return fixes.get(status, SERVER_LOG)
 
 
-def for_error(error: Exception) -> str:
+def for_error(error: Exception, method: str, url: str) -> tuple[str, str]:
+    """Why nothing came from there, and what to do about it."""
+    parts = urlsplit(url)
     if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return NO_NAME
+        return f"no machine has the name {parts.hostname}", NO_NAME
     if isinstance(error, aiohttp.ClientSSLError):
-        return CERTIFICATE
-    return NOT_REACHED
+        return f"the certificate of {parts.netloc} is not accepted", CERTIFICATE
+    if isinstance(error, aiohttp.ClientConnectorError):
+        fix = START if parts.hostname in LOOPBACK else NOT_REACHED
+        return f"no server answers at {parts.scheme}://{parts.netloc}", fix
+    return f"{method} {url.partition('?')[0]}: {type(error).__name__}", NOT_REACHED

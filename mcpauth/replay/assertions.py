@@ -10,7 +10,6 @@ from ..errors import StepFailed
 from . import advice
 from .attempt import Attempt
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
 OIDC = ("jwks_uri", "subject_types_supported", "id_token_signing_alg_values_supported")
 PUBLIC_URL = "Set MCP_OAUTH_PUBLIC_URL to the one address that clients use, exactly, and enter the URL just so."
 A_BUG = "This is for mcpauth to mend: please report it, with this line."
@@ -102,7 +101,7 @@ def _endpoints_are_secure(attempt: Attempt) -> Found:
     for name, value in attempt.server.items():
         if name.endswith("_endpoint"):
             parts = urlsplit(str(value))
-            if parts.scheme != "https" and parts.hostname not in LOOPBACK:
+            if parts.scheme != "https" and parts.hostname not in advice.LOOPBACK:
                 return f"{name} is plain http"
     return None
 

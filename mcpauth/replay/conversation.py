@@ -39,7 +39,7 @@ async def begin(attempt: Attempt, step: Begin) -> str:
             raise StepFailed(f"{exchange}: server/discover is refused{_error(exchange)}", NEITHER_ERA)
         attempt.era = "legacy"
         exchange = await _post(attempt, *first(attempt))
-    attempt.result = _result(exchange)
+    attempt.result = _result(attempt, exchange)
     if attempt.era == "legacy":
         attempt.session_id = exchange.headers.get("Mcp-Session-Id", "")
         attempt.revision = str(attempt.result.get("protocolVersion", ""))
@@ -51,7 +51,7 @@ async def begin(attempt: Attempt, step: Begin) -> str:
 
 async def send(attempt: Attempt, step: Send) -> str:
     params = attempt.fill_all(step.params)
-    attempt.result = _result(await _post(attempt, *_message(attempt, step.method, params)))
+    attempt.result = _result(attempt, await _post(attempt, *_message(attempt, step.method, params)))
     assertions.judge(attempt, step.asserts)
     tools = attempt.result.get("tools")
     return f"{step.method}: {len(tools)} tools" if isinstance(tools, list) else step.method
@@ -128,8 +128,11 @@ def _error(exchange: Exchange) -> str:
     return f" ({str(error.get('message'))[:300]})" if isinstance(error, dict) else ""
 
 
-def _result(exchange: Exchange) -> dict[str, Any]:
+def _result(attempt: Attempt, exchange: Exchange) -> dict[str, Any]:
     """Raises StepFailed."""
+    resource = attempt.resource.get("resource")
+    if exchange.status == 401 and resource not in (None, attempt.url):
+        raise StepFailed(f"{exchange} answers 401: the token is for {resource}, not for this address", advice.ELSEWHERE)
     if exchange.status == 401:
         raise StepFailed(f"{exchange} answers 401 to the new token", advice.TOKEN_LOST)
     exchange.expect(200)

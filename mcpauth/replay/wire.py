@@ -78,8 +78,7 @@ class Wire:
             shown = url.partition("?")[0]
             raise StepFailed(f"{method} {shown} has no answer after {self._seconds:g} s", advice.TOO_SLOW) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            shown = url.partition("?")[0]
-            raise StepFailed(f"{method} {shown}: {type(error).__name__}", advice.for_error(error)) from None
+            raise StepFailed(*advice.for_error(error, method, url)) from None
 
 
 async def _whole(response: aiohttp.ClientResponse) -> bytes:

@@ -1,14 +1,17 @@
 """`try`: the owner's own server is connected to as a client would, and nothing stays of it."""
 
 import asyncio
+import fcntl
 import json
 import os
 import re
 import signal
 import sys
+import termios
 from argparse import Namespace
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from mcpauth.cli.trying import Owner, Report, start
 from mcpauth.control import ask
 from mcpauth.errors import SettingsError, StepFailed
 from mcpauth.replay.wire import Wire
+from mcpauth.settings import Settings
 from tests.browser import Browser
 from tests.cli.conftest import Done
 from tests.conftest import PASSWORD
@@ -30,6 +34,12 @@ pytestmark = pytest.mark.gen_test(timeout=120)
 
 # A browser for the `webbrowser` module: it notes where it was sent.
 NOTE = "import sys; open('opened', 'w').write(sys.argv[1])"
+# One that runs until it is closed.
+STAY = """
+import os, time
+while not os.path.exists('closed'):
+    time.sleep(0.05)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +127,12 @@ async def listed(server: LiveServer, what: str) -> list[Any]:
     return [one for one in rows if one["client_id"]]
 
 
+async def stories(server: LiveServer) -> list[Any]:
+    """The newest last."""
+    told: list[Any] = await ask(server.directory / "data", "trace list", {})
+    return told
+
+
 async def left(server: LiveServer) -> list[Any]:
     """Clients that registered, and sessions of any client."""
     registered = [one for one in await listed(server, "client") if one["client_id"].startswith("mcp_client_")]
@@ -133,6 +149,8 @@ async def test_it_connects_and_leaves_nothing(server: LiveServer) -> None:
     assert "Its code comes to this computer instead of https://chatgpt.com/" in done.printed
     assert "Connected" in done.printed.splitlines()[-1]
     assert await left(server) == []
+    # What it asks for wrongly, to see how that is refused, does not stay as a failure.
+    assert [one["state"] for one in await stories(server) if one["client"] == "ChatGPT"] == ["connected"]
 
 
 async def test_a_client_of_this_computer_keeps_its_document_and_its_grant_ends(server: LiveServer) -> None:
@@ -143,6 +161,8 @@ async def test_a_client_of_this_computer_keeps_its_document_and_its_grant_ends(s
         done = await attempt.done()
     assert done.status == 0, done
     assert "client_id=https%3A%2F%2Fvscode.dev%2Foauth%2Fclient-metadata.json" in attempt.url
+    while not (opened.exists() and opened.read_text()):  # noqa: ASYNC110 - the browser is nobody's child by now
+        await asyncio.sleep(0.05)
     assert opened.read_text() == attempt.url
     assert await left(server) == []
 
@@ -159,14 +179,76 @@ async def test_a_no_is_told_and_leaves_nothing(server: LiveServer) -> None:
     assert await left(server) == []
 
 
-async def test_ctrl_c_leaves_nothing(server: LiveServer) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+async def test_a_signal_leaves_nothing(server: LiveServer, number: signal.Signals) -> None:
     async with trying(server, "--as", "gemini", "--no-browser") as attempt:
         await attempt.asked(attempt.process.stdout)
         assert await left(server) != []
-        attempt.process.send_signal(signal.SIGINT)
+        attempt.process.send_signal(number)
+        attempt.process.send_signal(signal.SIGTERM)  # One more does not interrupt what the first one began.
         done = await attempt.done()
-    assert done.status == 130
+    assert done.status in (128 + number, 128 + signal.SIGTERM)  # Two at once come in any order.
+    assert "was removed" in done.printed
     assert await left(server) == []
+
+
+async def test_a_terminal_that_is_closed_leaves_nothing(server: LiveServer) -> None:
+    terminal, inside = os.openpty()
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, str(SERVER), "try", "--as", "gemini", "--no-browser"),
+        cwd=server.directory,
+        env=server.environ,
+        stdin=inside,
+        stdout=inside,
+        stderr=inside,
+        start_new_session=True,
+        preexec_fn=partial(fcntl.ioctl, inside, termios.TIOCSCTTY, 0),
+    )
+    os.close(inside)
+    printed = b""
+    while b"allow it here" not in printed:
+        printed += await asyncio.to_thread(os.read, terminal, 1024)
+    assert await left(server) != []
+    os.close(terminal)
+    assert await process.wait() == 128 + signal.SIGHUP
+    assert await left(server) == []
+
+
+async def test_a_grant_ends_with_a_signal_too(server: LiveServer) -> None:
+    """Of a client that needs no registration; in the middle of what it does with its tokens."""
+    async with trying(server, "--as", "vscode", "--no-browser") as attempt:
+        await attempt.asked(attempt.process.stdout)
+        deciding = asyncio.create_task(attempt.decide("allow"))
+        assert attempt.process.stdout is not None
+        while not (line := (await attempt.process.stdout.readline()).decode()).lstrip().startswith("✓ token"):
+            assert line
+        attempt.process.send_signal(signal.SIGTERM)
+        done = await attempt.done()
+        await deciding
+    assert done.status == 128 + signal.SIGTERM or "Connected" in done.printed
+    assert "Its connection was ended" in done.printed
+    assert await left(server) == []
+
+
+async def test_a_browser_that_keeps_its_command_keeps_nothing_up(server: LiveServer) -> None:
+    (server.directory / "stay.py").write_text(STAY)
+    async with trying(server, "--as", "claude", BROWSER=f"{sys.executable} stay.py %s") as attempt:
+        await attempt.asked(attempt.process.stdout)
+        await attempt.decide("allow")
+        while attempt.process.returncode is None:  # noqa: ASYNC110 - wait() waits for the browser too: it has our pipe
+            await asyncio.sleep(0.05)
+        (server.directory / "closed").touch()
+        done = await attempt.done()
+    assert done.status == 0
+    assert "Connected" in done.printed
+
+
+async def test_a_browser_that_cannot_be_opened_is_done_without(server: LiveServer) -> None:
+    async with trying(server, "--as", "claude", BROWSER='no "such') as attempt:
+        await attempt.asked(attempt.process.stdout)
+        await attempt.decide("allow")
+        done = await attempt.done()
+    assert done.status == 0, done
 
 
 async def test_nobody_is_sent_to_a_page_that_is_an_error(server: LiveServer) -> None:
@@ -180,8 +262,35 @@ async def test_nobody_is_sent_to_a_page_that_is_an_error(server: LiveServer) -> 
 async def test_a_server_that_is_not_there_is_a_problem_with_a_fix(tmp_path: Path) -> None:
     done = Done(*await run(tmp_path, "try", "--as", "codex", "--url", "http://127.0.0.1:9"))
     assert done.status == 1
-    assert "Fix: Start the server (python server.py)" in done.printed
+    assert "✗ look                  no server answers at http://127.0.0.1:9\n" in done.printed
+    assert "Fix: Start it with: python server.py" in done.printed
     assert done.printed.splitlines()[-1] == "Not connected."
+
+
+async def test_an_mcp_server_that_is_not_there_is_told_with_those_that_are(server: LiveServer) -> None:
+    for host in ("localhost", "127.0.0.1"):
+        url = f"http://{host}:{server.port}/mcp/nope"
+        done = Done(*await run(server.directory, "try", "--as", "codex", "--url", url, **settings(server)))
+        assert done.status == 1
+        assert f"there is no MCP server nope at http://{host}:{server.port}; there are: files." in done.said
+    assert await left(server) == []
+
+
+async def test_an_mcp_server_that_is_not_there_is_told_without_asking_its_owner(server: LiveServer) -> None:
+    """From a folder that no server runs in: what there is, is not known there."""
+    url = f"{server.origin}/mcp/nope"
+    (server.directory / "elsewhere").mkdir()
+    elsewhere = LiveServer(server.directory / "elsewhere")
+    async with trying(elsewhere, "--as", "codex", "--url", url, "--no-browser") as attempt:
+        await attempt.asked(attempt.process.stdout)
+        browser = Trying(server, attempt.process)
+        browser.url = attempt.url
+        await browser.decide("allow")
+        done = await attempt.done()
+    assert done.status == 1
+    assert f"the token is for {server.origin}/mcp, not for this address" in done.printed
+    assert "There may be no MCP server of that name" in done.printed
+    assert await left(server) == []
 
 
 async def test_another_address_of_the_server_is_told_apart(server: LiveServer) -> None:
@@ -213,7 +322,7 @@ def test_what_is_to_be_copied_does_nothing_else_in_a_shell(capsys: pytest.Captur
 def test_what_is_not_there_to_be_tried_is_refused(client: str, url: str | None) -> None:
     given = Namespace(client=client, url=url, list=False, json=False, browser=False)
     with pytest.raises(SettingsError):
-        start(given, "http://localhost:3210")
+        start(given, Settings.from_env({}))
 
 
 async def test_wrong_usage_is_two(tmp_path: Path) -> None:
