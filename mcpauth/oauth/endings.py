@@ -19,6 +19,8 @@ PERSON, PAGE = 600, 3600
 # What `doctor` calls itself. Strangers may do so too: then their looks around are taken for its own, and nothing else.
 DOCTOR = ("mcpauth-doctor",)
 
+RESOURCE_OF_SERVER = "/.well-known/oauth-protected-resource/mcp/"
+
 AGAIN = "Connect again from the client."
 RECONNECT = "Remove the connection in the client and add it again: it then registers anew."
 
@@ -46,6 +48,14 @@ def _stopped(text: str, cause: str, fix: str) -> Verdict:
 
 
 ENDINGS = (
+    Ending(
+        lambda c: bool(c.steps) and c.steps[-1].status == 500,
+        _stopped(
+            "this server failed at the last step",
+            "An error of mcpauth's own, or of the disk: its log has a line with the reason.",
+            "See the log. If it is not the disk, please report that line.",
+        ),
+    ),
     Ending(
         lambda c: bool(c.steps) and c.steps[-1].status == 421,
         _stopped(
@@ -114,6 +124,14 @@ ENDINGS = (
             "the client is not one of those that are known",
             "MCP_OAUTH_REGISTRATION is known, and this client's answers go to an address that no known one has.",
             "If you trust it: client approve CLIENT_ID. Then connect again.",
+        ),
+    ),
+    Ending(
+        lambda c: c.refused(PAGES, "invalid_request: Too many apps are waiting"),
+        _stopped(
+            "too many apps wait for the owner",
+            "MCP_OAUTH_REGISTRATION is approve, and as many wait as there is room for.",
+            "Decide on some: status, client approve CLIENT_ID, client refuse CLIENT_ID. Then connect again.",
         ),
     ),
     # Who the client is.
@@ -209,6 +227,14 @@ ENDINGS = (
         _stopped(
             "the code was refused: another redirect_uri",
             "The client names another redirect_uri than it began with: a fault of the client's, often after an update.",
+            RECONNECT,
+        ),
+    ),
+    Ending(
+        lambda c: c.fails(("token",), "invalid_grant: the code was not issued to this client"),
+        _stopped(
+            "the code was refused: it is another client's",
+            "The client mixed up two registrations, or the code was taken on its way.",
             RECONNECT,
         ),
     ),
@@ -340,8 +366,10 @@ ENDINGS = (
         _stopped(
             "allowed, but the client never came for its token",
             "The browser did not reach the client's callback, or the client had forgotten the attempt: "
-            "a blocked pop-up or third-party cookie, a filter, or too much time.",
-            "Connect again in a fresh window without extensions, and finish within a few minutes.",
+            "a blocked pop-up or third-party cookie, a filter, or too much time. "
+            "Or the client cannot reach /token from where it runs.",
+            "Connect again in a fresh window without extensions, and finish within a few minutes. "
+            "For a client that runs elsewhere MCP_OAUTH_PUBLIC_URL must be an address that the internet reaches.",
         ),
     ),
     Ending(lambda c: c.has("allowed"), Verdict("going on", "allowed; the client is to come for its token")),
@@ -518,6 +546,14 @@ ENDINGS = (
     Ending(
         lambda c: c.story.user_agents == DOCTOR and all(step.kind in ("challenge", "discovery") for step in c.steps),
         Verdict("looked at", "looked at by `doctor`, which goes no further"),
+    ),
+    Ending(
+        lambda c: any(step.status == 404 and RESOURCE_OF_SERVER in step.what for step in c.steps),
+        _stopped(
+            "asked for an MCP server that is not here",
+            "The MCP URL ends in the name of a server that is not in mcp.json, is switched off there, or is misspelt.",
+            "See status for the names that there are; or give the client the MCP URL that ends in /mcp, for all.",
+        ),
     ),
     Ending(
         lambda c: c.has("lost") and c.ends_with("lost"),

@@ -214,6 +214,7 @@ async def test_those_that_wait_are_bounded_and_go_away(client, elsewhere, member
     page = await client.consent_page(elsewhere, "bob", PASSWORD)
     assert page.status == 403
     assert "Too many apps are waiting" in page.text
+    assert (await services.operations.trace_list())[-1]["verdict"] == "too many apps wait for the owner"
     assert rows()["client_approvals"] == pairing.MOST_WAITING
     ambient.time += 31 * 86400
     await services.sweep.run(ambient.now())
@@ -227,6 +228,7 @@ async def test_one_person_cannot_take_all_the_places(client, elsewhere, member, 
     await client.register()
     page = await client.consent_page(elsewhere, "bob", PASSWORD)
     assert "Too many apps are waiting" in page.text
+    assert (await services.operations.trace_list())[-1]["verdict"] == "too many apps wait for the owner"
     assert rows()["client_approvals"] == pairing.MOST_OF_ONE
 
 

@@ -586,6 +586,32 @@ async def test_a_step_that_cannot_be_saved_fails_no_request(client, services, ca
     assert "trace_not_saved" in caplog.text
 
 
+async def test_a_server_that_failed_says_so_itself(client, browser, services, stories):
+    await client.register()
+    code = await client.code(browser, "ada", PASSWORD)
+    await services.database.transact(lambda connection: connection.execute("drop table refresh_tokens"))
+    assert (await client.redeem(code)).status == 500
+    (story,) = await stories()
+    assert story["verdict"] == "this server failed at the last step"
+
+
+async def test_a_code_of_another_client(client, browser, stories, base_url):
+    await client.register()
+    code = await client.code(browser, "ada", PASSWORD)
+    other = OAuthClient(client.origin, base_url)
+    await other.register()
+    assert (await client.redeem(code, client_id=other.client_id)).status == 400
+    assert "the code was refused: it is another client's" in [story["verdict"] for story in await stories()]
+
+
+async def test_an_mcp_server_that_is_not_here(client, stories):
+    assert (await client.fetch("/mcp/nope", "POST", {})).status == 401
+    assert (await client.fetch("/.well-known/oauth-protected-resource/mcp/nope")).status == 404
+    assert (await client.fetch("/.well-known/oauth-protected-resource")).status == 200
+    (story,) = await stories()
+    assert story["verdict"] == "asked for an MCP server that is not here"
+
+
 def test_every_ending_says_what_to_do_where_something_is_wrong():
     for ending in ENDINGS:
         if ending.verdict.state == "stopped":
