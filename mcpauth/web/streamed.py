@@ -21,9 +21,10 @@ SHORT = 16 * 1024
 
 
 class Streamed(GuardedHandler):
-    """A refusal is sent at once, but finished only when the body has come: Tornado closes the connection of a
+    """A refusal is sent at once, but finished only when the body has come.
 
-    request that is finished earlier, and a client that is still sending may never see why.
+    Tornado closes the connection of a request that is finished earlier, and a client that is still sending may
+    never see why.
     """
 
     def initialize(self, *args: Any, **kwargs: Any) -> None:
