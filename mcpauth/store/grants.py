@@ -54,7 +54,7 @@ GIVE_BACK = """
       from grants as paused
      where paused.grant_id = refresh_tokens.grant_id
        and paused.ended_at is null
-       and refresh_tokens.expires_at > paused.paused_at
+       and paused.paused_at is not null
        and (:grant_id is null or paused.grant_id = :grant_id)
        and (:client_id is null or paused.client_id = :client_id)
 """
