@@ -84,8 +84,8 @@ class Page:
 class Browser:
     """``origin`` is the address in the address bar; the requests go to ``base_url``."""
 
-    def __init__(self, origin: str, base_url: str) -> None:
-        self.origin, self._base_url = origin, base_url
+    def __init__(self, origin: str, base_url: str, ca_certs: str | None = None) -> None:
+        self.origin, self._base_url, self._ca_certs = origin, base_url, ca_certs
         self.cookies: dict[str, str] = {}
         self.set_cookie_lines: list[str] = []
         # What a proxy in front would say of the browser's address.
@@ -106,7 +106,15 @@ class Browser:
             sent["Content-Type"] = "application/x-www-form-urlencoded"
         target = self._base_url + parts.path + (f"?{parts.query}" if parts.query else "")
         response = await AsyncHTTPClient().fetch(
-            HTTPRequest(target, method, headers=sent, body=body, follow_redirects=False, request_timeout=30),
+            HTTPRequest(
+                target,
+                method,
+                headers=sent,
+                body=body,
+                follow_redirects=False,
+                request_timeout=30,
+                ca_certs=self._ca_certs,
+            ),
             raise_error=False,
         )
         self._keep(response)

@@ -13,7 +13,7 @@ Ask = Callable[[str, dict[str, Any]], Awaitable[tuple[Any, bool]]]
 AskRunning = Callable[[str, dict[str, Any]], Awaitable[Any]]
 
 LOOKING = 1.0
-MARKS = {"connected": "✓", "looked at": "✓", "stopped": "✗", "waiting": "…", "going on": "…"}
+MARKS = {"connected": "✓", "looked at": "✓", "signed out": "✓", "stopped": "✗", "waiting": "…", "going on": "…"}
 
 
 async def show(arguments: argparse.Namespace, ask: Ask, ask_running: AskRunning) -> int:

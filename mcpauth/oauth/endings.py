@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from ..models.records import StepKind, Story
 from .course import EXPIRED, PATIENCE, Course
 
-State = Literal["connected", "looked at", "going on", "waiting", "stopped"]
+State = Literal["connected", "looked at", "signed out", "going on", "waiting", "stopped"]
 
 # A person at a page takes longer than a client, and a page is good for an hour.
 PERSON, PAGE = 600, 3600
@@ -83,7 +83,8 @@ ENDINGS = (
     ),
     Ending(
         lambda c: c.met(("revocation",)),
-        _stopped(
+        Verdict(
+            "signed out",
             "signed out by the client itself",
             "The client gave its access back: the connection was removed there, or its user signed out.",
             AGAIN,

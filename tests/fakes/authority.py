@@ -26,6 +26,12 @@ class Authority:
         pem = self.certificate.public_bytes(serialization.Encoding.PEM).decode()
         return ssl.create_default_context(cadata=pem)
 
+    def write(self) -> Path:
+        """A file for SSL_CERT_FILE: whoever has that trusts this authority alone."""
+        pem = self._folder / "authority.pem"
+        pem.write_bytes(self.certificate.public_bytes(serialization.Encoding.PEM))
+        return pem
+
     def server(self, host: str, good_for: timedelta = 60 * DAY + timedelta(hours=1)) -> ssl.SSLContext:
         """For a server that has a certificate for ``host``."""
         key = ec.generate_private_key(ec.SECP256R1())

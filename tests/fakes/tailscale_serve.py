@@ -1,9 +1,10 @@
-"""Plays the proxy of tailscaled, as `tailscale serve --bg unix:/path` and `tailscale funnel` set it up, without TLS.
+"""Plays the proxy of tailscaled, as `tailscale serve --bg unix:/path` and `tailscale funnel --bg PORT` set it up.
 
 Of each request it takes away what the client says of itself (identity and forwarding headers, hop-by-hop ones), and
 then sets what tailscaled knows: where the request came from, and, for a person's device of the tailnet, whose it is.
 """
 
+import ssl
 from pathlib import Path
 
 import aiohttp
@@ -24,10 +25,15 @@ TAKEN_AWAY = {
 
 
 class FakeServe:
-    """Requests to the address of ``tailnet(peer)`` come from that node, those to ``funnel(peer)`` from the internet."""
+    """Requests to the address of ``tailnet(peer)`` come from that node, those to ``funnel(peer)`` from the internet.
 
-    def __init__(self, tailscaled: FakeTailscaled, target: Path) -> None:
-        self.tailscaled, self._target = tailscaled, target
+    ``target`` is a Unix socket, or a port of this computer; ``tls`` has the certificate of the name localhost.
+    """
+
+    def __init__(
+        self, tailscaled: FakeTailscaled | None, target: Path | int, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self.tailscaled, self._target, self._tls = tailscaled, target, tls
         self._servers: list[HTTPServer] = []
         self._sessions: list[aiohttp.ClientSession] = []
 
@@ -38,22 +44,25 @@ class FakeServe:
         return self._listen(peer, funnel=True)
 
     def _listen(self, peer: str, *, funnel: bool) -> str:
+        over_socket = isinstance(self._target, Path)
         http = aiohttp.ClientSession(
-            connector=aiohttp.UnixConnector(str(self._target)),
+            connector=aiohttp.UnixConnector(str(self._target)) if over_socket else aiohttp.TCPConnector(),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
         )
         self._sessions.append(http)
-        about = {"serve": self, "http": http, "peer": peer, "funnel": funnel}
-        server = HTTPServer(web.Application([(".*", _Proxy, about)], log_function=lambda handler: None))
+        target = "http://localhost" if over_socket else f"http://127.0.0.1:{self._target}"
+        about = {"serve": self, "http": http, "target": target, "peer": peer, "funnel": funnel}
+        application = web.Application([(".*", _Proxy, about)], log_function=lambda handler: None)
+        server = HTTPServer(application, ssl_options=self._tls)
         socket, port = bind_unused_port()
         server.add_socket(socket)
         self._servers.append(server)
-        return f"http://127.0.0.1:{port}"
+        return f"https://localhost:{port}" if self._tls is not None else f"http://127.0.0.1:{port}"
 
     def identity(self, peer: str) -> dict[str, str]:
         """The headers that say whose device ``peer`` is: none for one that is tagged or unknown."""
-        node = self.tailscaled.nodes.get(peer)
+        node = self.tailscaled.nodes.get(peer) if self.tailscaled is not None else None
         if node is None or node["Node"].get("Tags"):
             return {}
         profile = node["UserProfile"]
@@ -86,8 +95,8 @@ def encode(value: str) -> str:
 class _Proxy(web.RequestHandler):
     SUPPORTED_METHODS = ("GET", "HEAD", "POST", "DELETE", "PUT", "OPTIONS")
 
-    def initialize(self, serve: FakeServe, http: aiohttp.ClientSession, peer: str, funnel: bool) -> None:
-        self._serve, self._http, self._peer, self._funnel = serve, http, peer, funnel
+    def initialize(self, serve: FakeServe, http: aiohttp.ClientSession, target: str, peer: str, funnel: bool) -> None:
+        self._serve, self._http, self._target, self._peer, self._funnel = serve, http, target, peer, funnel
 
     def compute_etag(self) -> None:
         return None
@@ -96,14 +105,15 @@ class _Proxy(web.RequestHandler):
         sent: CIMultiDict[str] = CIMultiDict(
             (name, value) for name, value in self.request.headers.get_all() if name.lower() not in TAKEN_AWAY
         )
-        sent["Host"] = "localhost"
+        # A Unix socket has no name of its own; to a port the Host goes on as it came.
+        sent["Host"] = "localhost" if self._target == "http://localhost" else self.request.headers["Host"]
         sent["X-Forwarded-Host"] = self.request.headers["Host"]
         sent["X-Forwarded-Proto"] = "https"
         sent["X-Forwarded-For"] = self._peer
         sent.update({"Tailscale-Funnel-Request": "?1"} if self._funnel else self._serve.identity(self._peer))
         async with self._http.request(
             self.request.method or "GET",
-            f"http://localhost{self.request.uri}",
+            f"{self._target}{self.request.uri}",
             headers=sent,
             data=self.request.body or None,
             allow_redirects=False,
@@ -114,9 +124,10 @@ class _Proxy(web.RequestHandler):
             for name, value in answer.headers.items():
                 if name.lower() not in TAKEN_AWAY:
                     self.add_header(name, value)
-            body = await answer.read()
-        if body or self.request.method != "HEAD":
-            self.write(body)
+            # As it comes: streams have no end.
+            async for chunk in answer.content.iter_any():
+                self.write(chunk)
+                await self.flush()
         await self.finish()
 
     get = head = post = delete = put = options = _pass_on

@@ -214,7 +214,7 @@ async def test_a_client_that_signs_itself_out(client, browser, ambient, verdict)
     await client.fetch("/revoke", "POST", f"client_id={client.client_id}&token={token}")
     assert (await client.initialize()).status == 401
     ambient.time += 61
-    assert await verdict() == "signed out by the client itself"
+    assert await verdict(state="signed out") == "signed out by the client itself"
 
 
 async def test_a_client_is_called_what_the_owner_calls_it_now(client, browser, services, stories):
