@@ -63,8 +63,8 @@ class Authorize(Data):
     """``query`` beside the parameters that every client sends.
 
     ``deny``: the person says no. ``preflight``: the client looks by itself before it sends a person.
-    ``refused``: the server finds the request wrong, and tells the client without asking anybody. No client asks wrongly,
-    or is denied, of its own accord: these two are ours, to see that errors come back as the client needs them.
+    ``refused``: the server finds the request wrong, and tells the client without asking anybody. No client asks
+    wrongly, or is denied, of its own accord: these two are ours, to see that errors come back as the client needs them.
     """
 
     do: Literal["preflight", "authorize", "deny", "refused"]
