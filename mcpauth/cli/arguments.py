@@ -84,7 +84,8 @@ def _try(one: argparse.ArgumentParser) -> None:
     which = one.add_mutually_exclusive_group(required=True)
     which.add_argument("--as", dest="client", metavar="CLIENT", help="which one: see --list")
     which.add_argument("--list", action="store_true", help="list the clients that can be played")
-    one.add_argument("--url", metavar="URL", help="the MCP URL, when it is not PUBLIC_URL/mcp")
+    one.add_argument("--way", metavar="WAY", help="another of the ways in which it connects; the first is usual")
+    one.add_argument("--url", metavar="URL", help="the MCP URL, when it is not the running server's PUBLIC_URL/mcp")
     one.add_argument("--no-browser", dest="browser", action="store_false", help="only print where to sign in")
 
 

@@ -22,7 +22,7 @@ from ..replay import authorization, sequence
 from ..replay.attempt import Attempt
 from ..replay.loopback import Loopback, at_home
 from ..replay.play import Outcome, play
-from ..replay.sequence import Client
+from ..replay.sequence import Client, Run
 from ..replay.wire import Wire
 from ..settings import LOOPBACK_HOSTS, Settings, origin_of
 from .show import can_print, clean, table
@@ -41,10 +41,26 @@ def start(arguments: argparse.Namespace, settings: Settings) -> int:
         return _list(known, arguments.json)
     if arguments.client not in known:
         raise SettingsError(f"--as must be one of {', '.join(known)}")
-    url = _mcp_url(arguments.url or settings.origin)
-    report = Report(as_json=arguments.json)
-    owner = Owner(report, arguments.browser)
-    return asyncio.run(_until_signal(_try(arguments.client, url, owner, report, settings)))
+    client = sequence.load(arguments.client)
+    run, url = _way(client, arguments.way), _mcp_url(arguments.url) if arguments.url else None
+    owner = Owner(Report(as_json=arguments.json), arguments.browser)
+    return asyncio.run(_until_signal(_try(arguments.client, client.going(run), run, url, owner, settings)))
+
+
+def _ways(client: Client) -> list[Run]:
+    """Without those for which the owner would have to publish something."""
+    return [run for run in client.runs if not run.document]
+
+
+def _way(client: Client, name: str | None) -> Run:
+    """Raises SettingsError."""
+    ways = {run.name: run for run in _ways(client)}
+    if name is None:
+        return next(iter(ways.values()))
+    if name not in ways:
+        there_are = ", ".join(map(shlex.quote, ways))
+        raise SettingsError(f"{client.title} is not played in that way; --way must be one of {there_are}")
+    return ways[name]
 
 
 async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
@@ -70,13 +86,17 @@ async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
         return 128 + caught[0]
 
 
-async def _try(name: str, url: str, owner: "Owner", report: "Report", settings: Settings) -> int:
-    await _check_server(url, settings)
-    client = sequence.load(name)
+async def _try(name: str, client: Client, run: Run, url: str | None, owner: "Owner", settings: Settings) -> int:
+    report = owner.report
+    status = await _status(settings)
+    # The server may have been started with other settings than this command.
+    url = url or _mcp_url(status["publicUrl"] if status else settings.origin)
+    if status is not None:
+        _check_server(url, status, settings)
     async with Loopback() as loopback, aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
         owner.loopback, owner.wire = loopback, Wire(http, client.timeout)
-        run, note = at_home(client, loopback)
-        report.begin(name, client, url, note, _unreachable(client, url))
+        run, notes = at_home(client, run, loopback)
+        report.begin(name, client, run, url, notes, _unreachable(client, url))
         attempt = Attempt(client, run, url, owner.wire, owner, Ambient())
         connected = False
         try:
@@ -89,16 +109,21 @@ async def _try(name: str, url: str, owner: "Owner", report: "Report", settings: 
         return 0 if connected else 1
 
 
-async def _check_server(url: str, settings: Settings) -> None:
+async def _status(settings: Settings) -> dict[str, Any] | None:
+    """What the running server says of itself; None when there is none, which the first step finds out."""
+    try:
+        status: dict[str, Any] = await ask(settings.data_dir, "status", {})
+    except OSError:
+        return None
+    return status
+
+
+def _check_server(url: str, status: dict[str, Any], settings: Settings) -> None:
     """Raises OperationError when the owner's own server, which runs, has no MCP server at ``url``."""
-    ours = {settings.origin, *(f"http://{host}:{settings.port}" for host in LOOPBACK_HOSTS)}
+    ours = {status["publicUrl"], *(f"http://{host}:{settings.port}" for host in LOOPBACK_HOSTS)}
     under, _, name = urlsplit(url).path.strip("/").partition("/")
     if origin_of(url) not in ours or under != "mcp" or not name:
         return
-    try:
-        status = await ask(settings.data_dir, "status", {})
-    except OSError:
-        return  # None runs, which the first step finds out.
     names = [one["name"] for one in status["servers"]]
     if name not in names:
         raise OperationError(
@@ -125,13 +150,13 @@ class Owner:
     wire: Wire
 
     def __init__(self, report: "Report", browser: bool) -> None:
-        self._report, self._browser = report, browser
+        self.report, self._browser = report, browser
 
     async def allow(self, url: str) -> str:
         # Before a person is sent there: what is wrong with the request shows without one.
         looked = await self.wire.send("GET", url, {"Accept": "application/json"})
         looked.expect(200, 302, 303)
-        self._report.sign_in(url)
+        self.report.sign_in(url)
         if self._browser:
             # Some browsers keep the command that opened them until they are closed.
             threading.Thread(target=_open, args=(url,), daemon=True).start()
@@ -156,12 +181,14 @@ class Report:
         self._answer: dict[str, Any] = {}
         self._ticks = TICKS if can_print("".join(TICKS.values())) else PLAIN_TICKS
 
-    def begin(self, name: str, client: Client, url: str, note: str, warnings: list[str]) -> None:
-        """``note`` is what is different here, ``warnings`` are what will stand in the real client's way."""
-        about = {"client": name, "title": client.title, "url": url}
-        self._answer = {**about, "note": note, "warnings": warnings, "left": []}
-        lines = [f"  {note}"] if note else []
-        self._say(f"{client.title} connects to {url}", *lines, *(f"  ! {warning}" for warning in warnings))
+    def begin(self, name: str, client: Client, run: Run, url: str, notes: tuple[str, ...], warnings: list[str]) -> None:
+        """``notes`` are what is different here, ``warnings`` are what will stand in the real client's way."""
+        about = {"client": name, "title": client.title, "way": run.name, "url": url}
+        self._answer = {**about, "notes": list(notes), "warnings": warnings, "left": []}
+        others = [f"--way {shlex.quote(one.name)}" for one in _ways(client) if one.name != run.name]
+        ways = [f"  Its way: {run.name}. It has others: {', '.join(others)}."] if others else []
+        lines = [*ways, *(f"  {note}" for note in notes), *(f"  ! {warning}" for warning in warnings)]
+        self._say(f"{client.title} connects to {url}", *lines)
 
     def step(self, outcome: Outcome) -> None:
         self._steps.append(outcome)
@@ -223,7 +250,7 @@ def _facts(client: Client) -> dict[str, Any]:
     return {
         "title": client.title,
         "where": client.where,
-        "ways": [run.name for run in client.runs],
+        "ways": [run.name for run in _ways(client)],
         "sources": list(client.sources),
         "gaps": list(client.gaps),
     }

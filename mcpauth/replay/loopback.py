@@ -18,6 +18,9 @@ HEADERS = {
     "X-Content-Type-Options": "nosniff",
 }
 PATIENCE = 600
+# For these a person has to decide once more.
+AGAIN = ("register", "authorize", "deny")
+ONCE = "What it does later is left out (it connects once more, or is denied): you would be asked once more."
 NOBODY = "Run it again, and open the address that it prints in a browser on this computer."
 
 
@@ -31,9 +34,9 @@ class Loopback:
     async def __aenter__(self) -> "Loopback":
         app = web.Application()
         app.router.add_get("/{path:.*}", self._come_back)
-        self._runner = web.AppRunner(app, access_log=None)
+        self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0, shutdown_timeout=1).start()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
         self._port = self._runner.addresses[0][1]
         return self
 
@@ -68,16 +71,17 @@ def is_loopback(uri: str) -> bool:
     return parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1")
 
 
-def at_home(client: Client, loopback: Loopback) -> tuple[Run, str]:
-    """The first way of the client, with its codes coming here; and what is not as usual then, in words."""
-    run = client.runs[0]
+def at_home(client: Client, run: Run, loopback: Loopback) -> tuple[Run, tuple[str, ...]]:
+    """A way of the client with its codes coming here; and what is not as usual then, in words."""
     own = next((uri for uri in (run.redirect_uri, *run.redirect_uris) if is_loopback(uri)), None)
-    changes = {"redirect_uri": loopback.uri(own), "then": ()}
+    asks = any(step.do in AGAIN for step in run.then)
+    left_out = (ONCE,) if asks else ()
+    changes = {"redirect_uri": loopback.uri(own), "then": () if asks else run.then}
     if own is not None:
-        return run.model_copy(update=changes), ""
+        return run.model_copy(update=changes), left_out
     registers = f", and it registers, because its document {run.client_id} does not name this computer"
     note = (
         f"Its code comes to this computer instead of {run.redirect_uri}{registers if run.client_id else ''}. "
         f"The page where you allow it may say that this is not {client.title} itself, and is right."
     )
-    return run.model_copy(update={**changes, "redirect_uris": (), "client_id": ""}), note
+    return run.model_copy(update={**changes, "redirect_uris": (), "client_id": ""}), (note, *left_out)

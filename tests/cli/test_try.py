@@ -23,6 +23,8 @@ from tornado.ioloop import IOLoop
 from mcpauth.cli.trying import Owner, Report, start
 from mcpauth.control import ask
 from mcpauth.errors import SettingsError, StepFailed
+from mcpauth.replay.loopback import Loopback, at_home
+from mcpauth.replay.sequence import Token, load
 from mcpauth.replay.wire import Wire
 from mcpauth.settings import Settings
 from tests.browser import Browser
@@ -167,6 +169,54 @@ async def test_a_client_of_this_computer_keeps_its_document_and_its_grant_ends(s
     assert await left(server) == []
 
 
+async def test_it_goes_to_where_the_running_server_says_that_it_is(server: LiveServer) -> None:
+    """Whose settings may be others than those of the shell that the command is typed in."""
+    elsewhere = {"MCP_OAUTH_PUBLIC_URL": "http://localhost:1"}
+    async with trying(server, "--as", "gemini", "--no-browser", **elsewhere) as attempt:
+        await attempt.asked(attempt.process.stdout)
+        await attempt.decide("allow")
+        done = await attempt.done()
+    assert done.status == 0, done
+    assert f"Gemini CLI connects to {server.origin}/mcp\n" in done.printed
+
+
+async def test_another_way_of_a_client_is_played(server: LiveServer) -> None:
+    options = ("--as", "chatgpt", "--way", "a secret in the form", "--no-browser", "--json")
+    async with trying(server, *options) as attempt:
+        await attempt.asked(attempt.process.stderr)
+        registered = [one for one in await listed(server, "client") if one["client_id"].startswith("mcp_client_")]
+        await attempt.decide("allow")
+        done = await attempt.done()
+    told = json.loads(done.printed.splitlines()[-1])
+    assert (done.status, told["way"], told["connected"]) == (0, "a secret in the form", True)
+    assert [one["kind"] for one in registered] == ["confidential"]
+    assert await left(server) == []
+
+
+async def test_the_ways_are_named_and_what_is_left_out(server: LiveServer) -> None:
+    async with trying(server, "--as", "claude", "--way", "registration", "--no-browser") as attempt:
+        await attempt.asked(attempt.process.stdout)
+        await attempt.decide("deny")
+        done = await attempt.done()
+    lines = done.printed.splitlines()
+    assert "  Its way: registration. It has others: --way document, --way 'registration, claude.com'." in lines
+    assert any(line.startswith("  What it does later is left out") for line in lines)
+
+
+@pytest.mark.parametrize(("client", "way"), [("claude", "nothing"), ("mcp-remote", "a document of one's own")])
+async def test_a_way_that_is_not_there_is_wrong_usage(tmp_path: Path, client: str, way: str) -> None:
+    done = Done(*await run(tmp_path, "try", "--as", client, "--way", way))
+    assert done.status == 2
+    assert "--way must be one of " in done.said
+
+
+async def test_what_needs_nobody_is_played_to_the_end(server: LiveServer) -> None:
+    client, refresh = load("goose"), Token(do="refresh")
+    async with Loopback() as loopback:
+        way, notes = at_home(client, client.runs[0].model_copy(update={"then": (refresh,)}), loopback)
+    assert (way.then, notes) == ((refresh,), ())
+
+
 async def test_a_no_is_told_and_leaves_nothing(server: LiveServer) -> None:
     async with trying(server, "--as", "claude", "--no-browser", "--json") as attempt:
         await attempt.asked(attempt.process.stderr)
@@ -262,7 +312,7 @@ async def test_nobody_is_sent_to_a_page_that_is_an_error(server: LiveServer) -> 
 async def test_a_server_that_is_not_there_is_a_problem_with_a_fix(tmp_path: Path) -> None:
     done = Done(*await run(tmp_path, "try", "--as", "codex", "--url", "http://127.0.0.1:9"))
     assert done.status == 1
-    assert "✗ look                  no server answers at http://127.0.0.1:9\n" in done.printed
+    assert "✗ challenge             no server answers at http://127.0.0.1:9\n" in done.printed
     assert "Fix: Start it with: python server.py" in done.printed
     assert done.printed.splitlines()[-1] == "Not connected."
 
@@ -281,7 +331,7 @@ async def test_an_mcp_server_that_is_not_there_is_told_without_asking_its_owner(
     url = f"{server.origin}/mcp/nope"
     (server.directory / "elsewhere").mkdir()
     elsewhere = LiveServer(server.directory / "elsewhere")
-    async with trying(elsewhere, "--as", "codex", "--url", url, "--no-browser") as attempt:
+    async with trying(elsewhere, "--as", "goose", "--url", url, "--no-browser") as attempt:
         await attempt.asked(attempt.process.stdout)
         browser = Trying(server, attempt.process)
         browser.url = attempt.url
@@ -320,7 +370,7 @@ def test_what_is_to_be_copied_does_nothing_else_in_a_shell(capsys: pytest.Captur
     ("client", "url"), [("nobody", None), ("claude", "host.example.com"), ("claude", "http://localhost:x/mcp")]
 )
 def test_what_is_not_there_to_be_tried_is_refused(client: str, url: str | None) -> None:
-    given = Namespace(client=client, url=url, list=False, json=False, browser=False)
+    given = Namespace(client=client, way=None, url=url, list=False, json=False, browser=False)
     with pytest.raises(SettingsError):
         start(given, Settings.from_env({}))
 

@@ -13,6 +13,8 @@ BOTH = [
     for name, client in CLIENTS.items()
     if "modern" in client.eras
 ]
+# Who names no resource gets a token for all servers together.
+OF_ONE_SERVER = [name for name, client in CLIENTS.items() if "modern" not in client.eras and name != "n8n"]
 
 
 def by_name(value: object) -> str:
@@ -67,14 +69,15 @@ async def test_what_chatgpt_says_with_each_call_is_in_nobodys_way(server: Server
 
 @pytest.mark.parametrize("name", CLIENTS)
 async def test_every_address_where_a_client_looks_has_the_document(server: Server, name: str) -> None:
-    """It may have to go on to the last of them, where something in front hides the others."""
+    """It may look at a later one first, where something in front hides the others."""
     client = CLIENTS[name]
     async with server.attempt(client, client.runs[0]) as attempt:
         async for outcome in play(attempt):
             if outcome.step == NAMES["server"]:
                 break
         for step in client.steps:
-            for url in getattr(step, "urls", ()):
+            asked = [step.request[4:]] if step.do == "ask" and "GET {origin}" in step.request else []
+            for url in getattr(step, "urls", asked):
                 exchange = await attempt.wire.send("GET", attempt.fill(url), attempt.headers("oauth", step.headers))
                 # OIDC's addresses have all that OIDC asks for, or nothing.
                 if "openid-configuration" in url and exchange.status == 404:
@@ -84,6 +87,14 @@ async def test_every_address_where_a_client_looks_has_the_document(server: Serve
                     assert exchange.json == attempt.resource
                 else:
                     assert {"issuer", "authorization_endpoint", "token_endpoint"} <= exchange.json.keys()
+
+
+@pytest.mark.parametrize("path", ["/mcp/files", "/mcp/old"])
+@pytest.mark.parametrize("name", OF_ONE_SERVER)
+async def test_a_client_of_the_older_era_connects_to_one_server_alone(server: Server, name: str, path: str) -> None:
+    run = CLIENTS[name].runs[0].model_copy(update={"then": ()})
+    _, outcomes = await server.replay(CLIENTS[name], run, path)
+    check(CLIENTS[name], run, outcomes)
 
 
 @pytest.mark.parametrize("name", ["sdk-typescript", "sdk-python"])
