@@ -299,7 +299,12 @@ def _needs_a_person(step: Step) -> bool:
 def _vendor(taken: Taken) -> str | None:
     if taken.kind not in BROWSER:
         return _guess(taken.user_agent)
-    profile = client_profiles.of(taken.client_id, ()) if taken.client_id is not None else None
+    return None if taken.client_id is None else _publisher(taken.client_id)
+
+
+@lru_cache(MOST_STORIES)
+def _publisher(client_id: str) -> str | None:
+    profile = client_profiles.of(client_id, ())
     return profile.profile_id if profile else None
 
 
