@@ -104,6 +104,14 @@ async def test_a_query_that_was_entered_with_the_url_is_kept_everywhere(server: 
     assert attempt.url.endswith("?for=ada")
 
 
+# Whoever names no resource, as far as is known, gets a token for /mcp.
+@pytest.mark.parametrize("name", [name for name in CLIENTS if name != "n8n"])
+async def test_a_client_connects_to_one_server_alone(server: Server, name: str) -> None:
+    run = CLIENTS[name].runs[0].model_copy(update={"then": ()})
+    _, outcomes = await server.replay(CLIENTS[name], run, "/mcp/files")
+    check(CLIENTS[name], run, outcomes)
+
+
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/files", "/mcp/old"])
 @pytest.mark.parametrize("era", ["modern", "legacy"])
 @pytest.mark.parametrize(("name", "run"), BOTH, ids=by_name)
