@@ -39,6 +39,15 @@ def test_a_file_is_whole(name: str) -> None:
         assert [step.do for step in way.steps].index("redeem") < [step.do for step in way.steps].index("refresh")
 
 
+@pytest.mark.parametrize("name", CLIENTS)
+def test_what_is_not_known_of_it_is_said(name: str) -> None:
+    client, gaps = CLIENTS[name], " ".join(CLIENTS[name].gaps)
+    assert "clientInfo" in gaps
+    if "everything but" not in gaps:
+        assert "User-Agent" in client.headers.mcp or "user agent" in gaps
+        assert client.eras == ("modern", "legacy") or "revisions of MCP" in gaps
+
+
 def test_no_assertion_is_there_that_no_client_makes() -> None:
     text = "".join(path.read_text() for path in directory().glob("*.toml"))
     assert not [name for name in ASSERTIONS if f'"{name}"' not in text]

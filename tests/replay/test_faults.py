@@ -176,6 +176,29 @@ async def test_a_client_of_both_eras_finds_the_older_one(server: Server, front: 
     assert attempt.era == "legacy"
 
 
+def shorten_refusal(passing: Passing) -> None:
+    if "error_description" in passing.headers.get("WWW-Authenticate", ""):
+        passing.headers["WWW-Authenticate"] = passing.headers["WWW-Authenticate"].replace("error_description", "about")
+
+
+@pytest.mark.parametrize(
+    ("path", "change", "step", "reason"),
+    [
+        ("/register", member(token_endpoint_auth_method="none"), "registration", "the method is kept"),
+        ("/register", member(client_secret_expires_at=1), "registration", "the secret does not expire"),
+        ("/mcp", shorten_refusal, "challenge", "the refusal is described"),
+    ],
+)
+async def test_what_a_client_with_a_secret_cannot_take_is_told(
+    server: Server, front: Front, path: str, change: Any, step: str, reason: str
+) -> None:
+    front.before, front.after = None, only("POST", path, change)
+    client = load("chatgpt")
+    _, outcomes = await server.replay(client, next(run for run in client.runs if run.instead))
+    assert (outcomes[-1].ok, outcomes[-1].step) == (False, step), outcomes
+    assert reason in outcomes[-1].note
+
+
 def hide_documents(passing: Passing) -> None:
     if passing.path.startswith(DOCUMENTS):
         answer(404)(passing)
