@@ -44,7 +44,7 @@ def start(arguments: argparse.Namespace, settings: Settings) -> int:
     client = sequence.load(arguments.client)
     run, url = _way(client, arguments.way), _mcp_url(arguments.url) if arguments.url else None
     owner = Owner(Report(as_json=arguments.json), arguments.browser)
-    return asyncio.run(_until_signal(_try(arguments.client, client.going(run), run, url, owner, settings)))
+    return asyncio.run(_until_signal(_try(arguments, client.going(run), run, url, owner, settings)))
 
 
 def _ways(client: Client) -> list[Run]:
@@ -86,7 +86,9 @@ async def _until_signal(work: Coroutine[Any, Any, int]) -> int:
         return 128 + caught[0]
 
 
-async def _try(name: str, client: Client, run: Run, url: str | None, owner: "Owner", settings: Settings) -> int:
+async def _try(
+    arguments: argparse.Namespace, client: Client, run: Run, url: str | None, owner: "Owner", settings: Settings
+) -> int:
     report = owner.report
     status = await _status(settings)
     # The server may have been started with other settings than this command.
@@ -95,8 +97,9 @@ async def _try(name: str, client: Client, run: Run, url: str | None, owner: "Own
         _check_server(url, status, settings)
     async with Loopback() as loopback, aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
         owner.loopback, owner.wire = loopback, Wire(http, client.timeout)
-        run, notes = at_home(client, run, loopback)
-        report.begin(name, client, run, url, notes, _unreachable(client, url))
+        # Who names a way has time for all of it.
+        run, notes = at_home(client, run, loopback, again=arguments.way is not None)
+        report.begin(arguments.client, client, run, url, notes, _unreachable(client, url))
         attempt = Attempt(client, run, url, owner.wire, owner, Ambient())
         connected = False
         try:
@@ -153,17 +156,21 @@ class Owner:
         self.report, self._browser = report, browser
 
     async def allow(self, url: str) -> str:
+        return await self._decide("allow", url)
+
+    async def deny(self, url: str) -> str:
+        return await self._decide("deny", url)
+
+    async def _decide(self, decision: str, url: str) -> str:
         # Before a person is sent there: what is wrong with the request shows without one.
         looked = await self.wire.send("GET", url, {"Accept": "application/json"})
         looked.expect(200, 302, 303)
-        self.report.sign_in(url)
+        self.loopback.expect()
+        self.report.sign_in(decision, url)
         if self._browser:
             # Some browsers keep the command that opened them until they are closed.
             threading.Thread(target=_open, args=(url,), daemon=True).start()
         return await self.loopback.wait()
-
-    async def deny(self, url: str) -> str:
-        raise NotImplementedError("the owner is never asked to say no")
 
 
 def _open(url: str) -> None:
@@ -196,10 +203,10 @@ class Report:
         lines += [f"    ! {warning}" for warning in outcome.warnings]
         self._say(*lines, *([f"    Fix: {outcome.fix}"] if outcome.fix else []))
 
-    def sign_in(self, url: str) -> None:
+    def sign_in(self, decision: str, url: str) -> None:
         """Said in any case: on standard error, where standard output is for JSON."""
         where = sys.stderr if self._as_json else sys.stdout
-        print(f"  Sign in and allow it here: {clean(url)}", file=where, flush=True)
+        print(f"  Sign in and {decision} it here: {clean(url)}", file=where, flush=True)
 
     def removed(self, text: str, left: list[str]) -> None:
         self._answer["left"] = left

@@ -1,6 +1,7 @@
 """The redirect URI of a client that is played on this computer (RFC 8252 §7.3)."""
 
 import asyncio
+import shlex
 from urllib.parse import urlsplit
 
 from aiohttp import web
@@ -19,16 +20,17 @@ HEADERS = {
 }
 PATIENCE = 600
 # For these a person has to decide once more.
-AGAIN = ("register", "authorize", "deny")
-ONCE = "What it does later is left out (it connects once more, or is denied): you would be asked once more."
+AGAIN = ("authorize", "deny")
+ONCE = "What it does later is left out, because you would be asked once more; --way {} plays that too."
+MOVED = "That it registers anew at another port is left out: this computer listens at one."
 NOBODY = "Run it again, and open the address that it prints in a browser on this computer."
 
 
 class Loopback:
-    """Listens from ``async with`` on, and gives the first answer that a browser brings."""
+    """Listens from ``async with`` on; of each request, it gives the first answer that a browser brings."""
 
     def __init__(self) -> None:
-        self._answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.expect()
         self._port = 0
 
     async def __aenter__(self) -> "Loopback":
@@ -49,6 +51,10 @@ class Loopback:
             return f"http://127.0.0.1:{self._port}/callback"
         parts = urlsplit(own)
         return f"http://{parts.hostname}:{self._port}{parts.path}"
+
+    def expect(self) -> None:
+        """What came for an earlier request is forgotten."""
+        self._answer: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def wait(self) -> str:
         """The address that the browser came back to. Raises StepFailed."""
@@ -71,12 +77,18 @@ def is_loopback(uri: str) -> bool:
     return parts.scheme == "http" and parts.hostname in ("localhost", "127.0.0.1")
 
 
-def at_home(client: Client, run: Run, loopback: Loopback) -> tuple[Run, tuple[str, ...]]:
-    """A way of the client with its codes coming here; and what is not as usual then, in words."""
+def at_home(client: Client, run: Run, loopback: Loopback, *, again: bool) -> tuple[Run, tuple[str, ...]]:
+    """A way of the client with its codes coming here; and what is not as usual then, in words.
+
+    ``again``: the person may be asked more than once.
+    """
     own = next((uri for uri in (run.redirect_uri, *run.redirect_uris) if is_loopback(uri)), None)
-    asks = any(step.do in AGAIN for step in run.then)
-    left_out = (ONCE,) if asks else ()
-    changes = {"redirect_uri": loopback.uri(own), "then": () if asks else run.then}
+    left_out: tuple[str, ...] = ()
+    if any(step.do == "register" for step in run.then):
+        left_out = (MOVED,)
+    elif not again and any(step.do in AGAIN for step in run.then):
+        left_out = (ONCE.format(shlex.quote(run.name)),)
+    changes = {"redirect_uri": loopback.uri(own), "then": () if left_out else run.then}
     if own is not None:
         return run.model_copy(update=changes), left_out
     registers = f", and it registers, because its document {run.client_id} does not name this computer"

@@ -87,7 +87,7 @@ class Trying:
             line = (await stream.readline()).decode()
             assert line, (self.printed, await self.done())
             self.printed += line
-            found = re.search(r"Sign in and allow it here: (\S+)", line)
+            found = re.search(r"Sign in and (?:allow|deny) it here: (\S+)", line)
             self.url = found[1] if found else ""
 
     async def decide(self, decision: str) -> None:
@@ -194,13 +194,46 @@ async def test_another_way_of_a_client_is_played(server: LiveServer) -> None:
 
 
 async def test_the_ways_are_named_and_what_is_left_out(server: LiveServer) -> None:
-    async with trying(server, "--as", "claude", "--way", "registration", "--no-browser") as attempt:
+    async with trying(server, "--as", "sdk-python", "--no-browser") as attempt:
         await attempt.asked(attempt.process.stdout)
-        await attempt.decide("deny")
+        await attempt.decide("allow")
         done = await attempt.done()
     lines = done.printed.splitlines()
-    assert "  Its way: registration. It has others: --way document, --way 'registration, claude.com'." in lines
-    assert any(line.startswith("  What it does later is left out") for line in lines)
+    assert "  Its way: with a secret. It has others: --way 'a secret in the form', --way 'no secret'." in lines
+    left_out = (
+        "  What it does later is left out, because you would be asked once more; --way 'with a secret' plays that too."
+    )
+    assert left_out in lines
+    assert lines[-1].startswith("Connected")
+
+
+@pytest.mark.parametrize(
+    ("client", "way", "decision"),
+    [("claude", "registration", "deny"), ("chatgpt", "reconnected without scope", "allow")],
+)
+async def test_a_way_that_is_named_is_played_to_its_end(
+    server: LiveServer, client: str, way: str, decision: str
+) -> None:
+    async with trying(server, "--as", client, "--way", way, "--no-browser") as attempt:
+        for one in ("allow", decision):
+            await attempt.asked(attempt.process.stdout)
+            await attempt.decide(one)
+            attempt.url = ""
+        done = await attempt.done()
+    assert done.status == 0, done
+    assert f"Sign in and {decision} it here: " in done.printed
+    assert "left out" not in done.printed
+    assert await left(server) == []
+
+
+async def test_that_it_moves_to_another_port_is_left_out(server: LiveServer) -> None:
+    async with trying(server, "--as", "mcp-remote", "--way", "0.1, on another port", "--no-browser") as attempt:
+        await attempt.asked(attempt.process.stdout)
+        await attempt.decide("allow")
+        done = await attempt.done()
+    assert done.status == 0, done
+    assert "  That it registers anew at another port is left out: this computer listens at one." in done.printed
+    assert await left(server) == []
 
 
 @pytest.mark.parametrize(("client", "way"), [("claude", "nothing"), ("mcp-remote", "a document of one's own")])
@@ -213,7 +246,7 @@ async def test_a_way_that_is_not_there_is_wrong_usage(tmp_path: Path, client: st
 async def test_what_needs_nobody_is_played_to_the_end(server: LiveServer) -> None:
     client, refresh = load("goose"), Token(do="refresh")
     async with Loopback() as loopback:
-        way, notes = at_home(client, client.runs[0].model_copy(update={"then": (refresh,)}), loopback)
+        way, notes = at_home(client, client.runs[0].model_copy(update={"then": (refresh,)}), loopback, again=False)
     assert (way.then, notes) == ((refresh,), ())
 
 

@@ -35,6 +35,8 @@ def test_a_file_is_whole(name: str) -> None:
     for step in steps:
         asserted = {*getattr(step, "asserts", ()), *getattr(step, "warns", ())}
         assert asserted <= set(ASSERTIONS)
+    # Only a registration takes all that came of it along when it is removed.
+    assert not [run.name for run in client.runs if run.client_id and any(step.do == "authorize" for step in run.then)]
     for way in ways:
         assert [step.do for step in way.steps].index("redeem") < [step.do for step in way.steps].index("refresh")
 
