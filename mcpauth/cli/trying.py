@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import aiohttp
 
 from ..ambient import Ambient
-from ..control import ask
+from ..control import NAME, ask
 from ..errors import OperationError, SettingsError, StepFailed
 from ..replay import authorization, sequence
 from ..replay.attempt import Attempt
@@ -114,6 +114,8 @@ async def _try(
 
 async def _status(settings: Settings) -> dict[str, Any] | None:
     """What the running server says of itself; None when there is none, which the first step finds out."""
+    if not (settings.data_dir / NAME).exists():
+        return None
     try:
         status: dict[str, Any] = await ask(settings.data_dir, "status", {})
     except OSError:
