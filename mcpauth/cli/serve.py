@@ -143,7 +143,7 @@ def greet(services: Services) -> None:
         where += "  (a name for this computer only: set MCP_OAUTH_PUBLIC_URL)"
     names = ", ".join(NAMES[one] for one in services.ways_in.usable()) or "none"
     if not settings.enabled:
-        names = "off: everybody who reaches the socket may do everything"
+        names = "off: everybody who reaches the socket may do everything, but nobody through Tailscale Funnel"
     backends = [state.name for state in services.gateway.backends()]
     lines = [
         f"mcpauth {__version__}",

@@ -94,6 +94,8 @@ class AccessTokens:
         last = max((live.access_expires_at for live in self._sessions.list_live(now)), default=0)
         until = max(now + self.ttl, last) + SIGNED_WITHIN
         self._keys.rotate(until)
+        # What was signed with the old key, and lasts longer than it, must not be remembered either.
+        self._verified.clear()
         return until
 
     def admit(self, token: str, resource: str) -> Principal:

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 from tornado.httputil import HTTPServerRequest
 
-from ..errors import InsufficientScope, InvalidToken, MissingToken
+from ..errors import AccessDenied, InsufficientScope, InvalidToken, MissingToken
 from ..models.principal import Principal
 from ..oauth import redirect_uri, resource_metadata
 from ..oauth.access_token import AccessTokens, challenge
@@ -29,8 +29,13 @@ class Gate:
         self._nobody = nobody
 
     def admit(self, request: HTTPServerRequest, backend: str | None) -> Principal:
-        """Who asks, at ``/mcp`` (None) or at one backend. Raises InvalidToken and InsufficientScope."""
+        """Who asks, at ``/mcp`` (None) or at one backend. Raises InvalidToken, InsufficientScope and AccessDenied."""
         if self._nobody is not None:
+            # tailscaled sets it, and takes it away from all that does not come through Funnel.
+            if "Tailscale-Funnel-Request" in request.headers:
+                raise AccessDenied(
+                    "authorization is off here, so nothing is taken from the internet (Tailscale Funnel)"
+                )
             return self._nobody()
         token = _bearer(request)
         if not token:

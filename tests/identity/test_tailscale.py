@@ -652,3 +652,19 @@ async def test_nobody_else_of_this_computer_may_open_the_socket(server: HTTPServ
     socket = services.settings.unix_socket
     assert socket is not None
     assert socket.stat().st_mode & 0o777 == 0o600
+
+
+@having(ENABLED="false")
+async def test_without_authorization_nothing_comes_in_through_funnel(
+    serve: FakeServe, cloud: Callable[[], OAuthClient], services: Services
+) -> None:
+    somewhere, at_home = cloud(), OAuthClient(ORIGIN, serve.tailnet(ALICE))
+    somewhere.tokens = at_home.tokens = {"access_token": "none"}
+    refused = await somewhere.initialize()
+    assert (refused.status, "Funnel" in refused.refusal) == (403, True)
+    assert services.settings.unix_socket is not None
+    for value in ("?0", "", "yes"):
+        flag = f"Tailscale-Funnel-Request: {value}"
+        answer = await raw(services.settings.unix_socket, "Host: localhost", flag, target="/mcp")
+        assert answer.startswith("HTTP/1.1 403 ")
+    assert (await at_home.initialize()).status == 200

@@ -67,11 +67,13 @@ async def test_nobody_notices(connected, services, ambient, restart, algorithm):
 async def test_the_old_key_goes_when_its_time_is_up(connected, services, ambient, restart, algorithm):
     old = services.signing_keys.current
     claims = jwt.decode(connected.tokens["access_token"], options={"verify_signature": False})
+    # Nor with what it has made before, and used.
+    connected.tokens["access_token"] = old.sign({**claims, "exp": ambient.time + 3600 + MARGIN + 1})
+    assert (await connected.initialize()).status == 200
     told = await rotate(services)
     files = services.settings.data_dir.glob("*.[0-9]*.key")
     assert [(stat.S_IMODE(path.stat().st_mode), len(path.name.split("."))) for path in files] == [(0o600, 3)]
     # Who has a copy of it can make nothing with it that lasts longer than what it has made itself.
-    connected.tokens["access_token"] = old.sign({**claims, "exp": ambient.time + 3600 + MARGIN + 1})
     assert (await connected.initialize()).status == 401
     connected.tokens["access_token"] = old.sign({**claims, "exp": ambient.time + 3600})
     assert (await connected.initialize()).status == 200

@@ -48,6 +48,8 @@ class Outside:
     async def look(self, settings: Settings, ask: Ask) -> list[Finding]:
         if settings.loopback:
             return await _visit(settings, ask, _at_home(settings))
+        if not settings.enabled and place.at_tailscale(settings):
+            return [Finding.fine(NAME, "not looked at: without authorization nobody on the internet is let in")]
         host = public_host(settings.origin)
         known = _literal(host) if is_address(host.strip("[]")) else await self._names.addresses(host)
         name = self._judge(known, settings)

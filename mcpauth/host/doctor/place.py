@@ -29,8 +29,8 @@ def target(settings: Settings) -> str:
 
 
 def command(settings: Settings) -> str:
-    """The way onto the internet that every client can take: at / and port 443."""
-    return f"tailscale funnel --bg {target(settings)}"
+    """The way here that every client can take: at / and port 443. Nothing from the internet without authorization."""
+    return f"tailscale {'funnel' if settings.enabled else 'serve'} --bg {target(settings)}"
 
 
 def _is_reached_at_loopback(host: str) -> bool:

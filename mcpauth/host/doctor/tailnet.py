@@ -159,6 +159,8 @@ def _funnel(status: Status, config: ServeConfig, address: str, settings: Setting
     allowed = "funnel" in status.capabilities
     enable = f"allow it for this machine at {POLICY_PAGE}: {FUNNEL_ATTRIBUTE}"
     on = any(address in one.funnel for one in _every(config))
+    if not settings.enabled:
+        return _funnel_without_authorization(on, settings)
     if on and not allowed:
         return Finding.problem("Funnel", "it is on, and the tailnet's policy does not allow it to this machine", enable)
     if on:
@@ -167,6 +169,17 @@ def _funnel(status: Status, config: ServeConfig, address: str, settings: Setting
         "Funnel",
         f"off: apps on your own devices can connect; those that run elsewhere cannot ({place.hosted()})",
         f"{place.command(settings)}   (if you want those)" + ("" if allowed else f"; before that, {enable}"),
+    )
+
+
+def _funnel_without_authorization(on: bool, settings: Settings) -> Finding:
+    if not on:
+        return Finding.fine("Funnel", "off, as it has to be without authorization (MCP_OAUTH_ENABLED=false)")
+    return Finding.problem(
+        "Funnel",
+        "it is on, and authorization is off (MCP_OAUTH_ENABLED=false): all that comes through it is refused",
+        f"tailscale funnel reset && {place.command(settings)}   (reset takes away all that is mounted); "
+        "or MCP_OAUTH_ENABLED=true into .env, and start the server again",
     )
 
 

@@ -139,6 +139,20 @@ async def test_a_policy_without_funnel(settings: Read, tailscaled: FakeTailscale
     assert "https://login.tailscale.com/admin/acls" in funnel.fix
 
 
+async def test_without_authorization_nothing_may_come_from_the_internet(
+    settings: Read, tailscaled: FakeTailscaled
+) -> None:
+    without = settings(UNIX_SOCKET="/run/mcpauth/mcpauth.sock", ENABLED="false")
+    assert of(URL, await look(without, tailscaled)).fix == "tailscale serve --bg unix:/run/mcpauth/mcpauth.sock"
+    tailscaled.serve("unix:/run/mcpauth/mcpauth.sock", funnel=True)
+    funnel = of("Funnel", await look(without, tailscaled))
+    assert funnel.verdict == "problem"
+    assert funnel.fix.startswith("tailscale funnel reset && tailscale serve --bg unix:/run/mcpauth/mcpauth.sock")
+    assert "MCP_OAUTH_ENABLED=true" in funnel.fix
+    tailscaled.serve("unix:/run/mcpauth/mcpauth.sock")
+    assert verdicts(await look(without, tailscaled)) == {"fine"}
+
+
 async def test_no_certificates(settings: Read, tailscaled: FakeTailscaled) -> None:
     tailscaled.serve(HERE, funnel=True)
     tailscaled.status = {"CertDomains": None}
