@@ -257,13 +257,13 @@ class ClientOperations:
         return {"session_id": session_id, "name": name}
 
     async def session_pause(self, session_id: str) -> Answer:
-        grant, now = await self._grant(session_id), self._ambient.now()
+        grant, now = await self._grant_of_its_own(session_id), self._ambient.now()
         await self._grants.pause(grant.grant_id, now)
         logger.info("session_paused", extra=log.fields(grant_id=grant.grant_id))
         return {"session_id": session_id, "paused_at": iso(now)}
 
     async def session_resume(self, session_id: str) -> Answer:
-        grant = await self._grant(session_id)
+        grant = await self._grant_of_its_own(session_id)
         await self._grants.resume(grant.grant_id, self._ambient.now())
         logger.info("session_resumed", extra=log.fields(grant_id=grant.grant_id))
         return {"session_id": session_id, "paused_at": None}
@@ -290,6 +290,14 @@ class ClientOperations:
         grant = live.grant if live is not None else await self._grants.find(session_id)
         if grant is None or grant.ended_at is not None:
             raise OperationError(f"there is no live session {session_id}; see: session list")
+        return grant
+
+    async def _grant_of_its_own(self, session_id: str) -> Grant:
+        """The same, while its client is not paused as a whole. Raises OperationError."""
+        grant = await self._grant(session_id)
+        client = await self._clients.find(grant.client_id)
+        if client is not None and client.paused_at is not None:
+            raise OperationError(f"its client is paused; first: client resume {grant.client_id}")
         return grant
 
     async def session_end(

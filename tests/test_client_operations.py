@@ -136,6 +136,36 @@ async def test_pausing_one_connection_leaves_the_other_and_outlives_its_session(
     assert (await connected.refresh()).status == 200
 
 
+async def test_who_was_paused_alone_stays_so_when_the_client_goes_on(connected, run, ambient):
+    """Whether all of that was within one second or not, and however often it was said."""
+    session, client = {"session_id": await session_of(run, connected)}, {"client_id": connected.client_id}
+    for seconds_between in (0, 10):
+        await run("session pause", **session)
+        for _ in range(2):
+            ambient.time += seconds_between
+            await run("client pause", **client)
+        ambient.time += seconds_between
+        await run("client resume", **client)
+        assert not await works(connected)
+        await run("client resume", **client)
+        assert not await works(connected)
+        await run("session resume", **session)
+        assert await works(connected)
+
+
+async def test_a_connection_of_a_paused_client_cannot_go_on_alone(connected, run, ambient):
+    session, client = {"session_id": await session_of(run, connected)}, {"client_id": connected.client_id}
+    await run("client pause", **client)
+    ambient.time += 10
+    for what in ("resume", "pause"):
+        with pytest.raises(OperationError, match=f"client resume {connected.client_id}"):
+            await run(f"session {what}", **session)
+    assert not await works(connected)
+    await run("client pause", **client)
+    await run("client resume", **client)
+    assert await works(connected)
+
+
 async def test_a_pause_lasts_over_a_restart(connected, run, services, io_loop):
     await run("client pause", client_id=connected.client_id)
     await services.sessions.load()

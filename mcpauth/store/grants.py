@@ -32,7 +32,19 @@ END = """
     returning grant_id
 """
 
-PAUSE_CLIENT = "update clients set paused_at = :at where client_id = :client_id"
+# Later than each of its connections that was paused before: those stay so when the client goes on.
+PAUSE_CLIENT = """
+    update clients
+       set paused_at = coalesce(
+               paused_at,
+               max(:now, (select coalesce(max(paused_at) + 1, 0)
+                            from grants
+                           where client_id = :client_id and ended_at is null)))
+     where client_id = :client_id
+    returning paused_at
+"""
+PAUSED_SINCE = "select paused_at from clients where client_id = ?"
+RESUME_CLIENT = "update clients set paused_at = null where client_id = ?"
 
 # Of what an owner changes in a grant; memory follows what comes back.
 CHANGE = """
@@ -45,7 +57,15 @@ CHANGE = """
 """
 CHANGE_LABEL, CHANGE_END = CHANGE.format(change="label = :value"), CHANGE.format(change="ends_at = :value")
 PAUSE = CHANGE.format(change="paused_at = coalesce(paused_at, :value)")
-RESUME = CHANGE.format(change="paused_at = null")
+RESUME = """
+    update grants
+       set paused_at = null
+     where ended_at is null
+       and paused_at >= :since
+       and (:grant_id is null or grant_id = :grant_id)
+       and (:client_id is null or client_id = :client_id)
+    returning *
+"""
 
 # While it is paused a client cannot refresh: that time does not count.
 GIVE_BACK = """
@@ -54,7 +74,7 @@ GIVE_BACK = """
       from grants as paused
      where paused.grant_id = refresh_tokens.grant_id
        and paused.ended_at is null
-       and paused.paused_at is not null
+       and paused.paused_at >= :since
        and (:grant_id is null or paused.grant_id = :grant_id)
        and (:client_id is null or paused.client_id = :client_id)
 """
@@ -119,10 +139,10 @@ def end(
 
 
 def resume(
-    connection: sqlite3.Connection, now: int, *, grant_id: str | None = None, client_id: str | None = None
+    connection: sqlite3.Connection, now: int, since: int, *, grant_id: str | None = None, client_id: str | None = None
 ) -> list[Grant]:
-    """Let the grants that match go on. Part of a transaction."""
-    values = {"value": now, "grant_id": grant_id, "client_id": client_id}
+    """Let the grants that match go on, of those that were paused at ``since`` or later. Part of a transaction."""
+    values = {"value": now, "since": since, "grant_id": grant_id, "client_id": client_id}
     connection.execute(GIVE_BACK, values)
     return [read(row) for row in connection.execute(RESUME, values).fetchall()]
 
@@ -249,31 +269,36 @@ class GrantStore:
     async def resume(self, grant_id: str, now: int) -> None:
         """It goes on with what it had left."""
         await self._database.transact(
-            lambda connection: resume(connection, now, grant_id=grant_id), self._sessions.changed
+            lambda connection: resume(connection, now, 0, grant_id=grant_id), self._sessions.changed
         )
 
     async def pause_client(self, client_id: str, now: int) -> bool:
         """The same with all that a client has, and it gets nothing new. False when there is no such client."""
-        values = {"value": now, "grant_id": None, "client_id": client_id}
-        return await self._pause_client(
-            client_id, now, lambda connection: [read(row) for row in connection.execute(PAUSE, values).fetchall()]
-        )
+
+        def pause(connection: sqlite3.Connection) -> list[Grant] | None:
+            row = connection.execute(PAUSE_CLIENT, {"client_id": client_id, "now": now}).fetchone()
+            if row is None:
+                return None
+            values = {"value": row[0], "grant_id": None, "client_id": client_id}
+            return [read(one) for one in connection.execute(PAUSE, values).fetchall()]
+
+        return await self._change_client(pause)
 
     async def resume_client(self, client_id: str, now: int) -> bool:
-        return await self._pause_client(
-            client_id, None, lambda connection: resume(connection, now, client_id=client_id)
-        )
+        """What was paused with it goes on; not what was paused by itself."""
 
-    async def _pause_client(
-        self, client_id: str, at: int | None, change: Callable[[sqlite3.Connection], list[Grant]]
-    ) -> bool:
-        def pause(connection: sqlite3.Connection) -> tuple[bool, list[Grant]]:
-            if connection.execute(PAUSE_CLIENT, {"client_id": client_id, "at": at}).rowcount != 1:
-                return False, []
-            return True, change(connection)
+        def go_on(connection: sqlite3.Connection) -> list[Grant] | None:
+            row = connection.execute(PAUSED_SINCE, (client_id,)).fetchone()
+            if row is None:
+                return None
+            connection.execute(RESUME_CLIENT, (client_id,))
+            return [] if row[0] is None else resume(connection, now, row[0], client_id=client_id)
 
-        found, _ = await self._database.transact(pause, lambda result: self._sessions.changed(result[1]))
-        return found
+        return await self._change_client(go_on)
+
+    async def _change_client(self, change: Callable[[sqlite3.Connection], list[Grant] | None]) -> bool:
+        changed = await self._database.transact(change, lambda changed: self._sessions.changed(changed or []))
+        return changed is not None
 
     async def _change(
         self, statement: str, value: str | int | None, *, grant_id: str | None = None, client_id: str | None = None
