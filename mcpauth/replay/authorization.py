@@ -7,6 +7,8 @@ from collections.abc import Coroutine
 from typing import Any
 from urllib.parse import parse_qs, quote_plus, urlencode, urlsplit
 
+from yarl import URL
+
 from ..errors import StepFailed
 from . import advice, assertions
 from .attempt import Attempt
@@ -16,6 +18,7 @@ from .wire import Exchange
 NOT_OURS = "The browser was sent elsewhere: something in front changes redirects, or another server answered."
 STATE = "Something in front changes the query of redirects: it must let them through byte for byte."
 SAID_NO = "Somebody pressed Deny: run it again, and press Allow."
+ANOTHER_ORIGIN = "The registration_client_uri of a server has the origin of its registration_endpoint."
 REGISTERED = "See that registration is open (MCP_OAUTH_REGISTRATION), and what the server's log says of it."
 
 
@@ -134,6 +137,9 @@ async def remove(attempt: Attempt) -> Exchange | None:
         attempt.registration.get(name) for name in ("registration_client_uri", "registration_access_token")
     )
     if address and token:
+        # It is the server that says where: nothing is erased anywhere else.
+        if not _is_beside(str(address), str(attempt.server.get("registration_endpoint", ""))):
+            raise StepFailed("its registration is said to be at another origin than where it was made", ANOTHER_ORIGIN)
         exchange = await attempt.wire.send("DELETE", str(address), {"Authorization": f"Bearer {token}"})
         exchange.expect(204)
     elif attempt.tokens.get("refresh_token") and attempt.server.get("revocation_endpoint"):
@@ -147,6 +153,13 @@ async def remove(attempt: Attempt) -> Exchange | None:
         return None
     attempt.registration, attempt.tokens = {}, {}
     return exchange
+
+
+def _is_beside(address: str, endpoint: str) -> bool:
+    try:
+        return URL(address, encoded=True).origin() == URL(endpoint, encoded=True).origin()
+    except ValueError:
+        return False
 
 
 async def _finished(work: Coroutine[Any, Any, None]) -> None:

@@ -155,3 +155,28 @@ class TestOwnSecret:
         with pytest.raises(OperationError, match="put another secret there, and restart"):
             await rotate(services)
         assert (await connected.initialize()).status == 200
+
+
+async def test_a_thief_of_all_key_files_has_nothing_once_they_are_gone(connected, services, browser, ambient, restart):
+    """What README says to do: a server that finds no keys makes others, and everybody signs in anew."""
+    stolen, refresh = services.signing_keys.current, connected.tokens["refresh_token"]
+    claims = jwt.decode(connected.tokens["access_token"], options={"verify_signature": False})
+    data_dir = services.settings.data_dir
+    keys = {path: path.read_bytes() for path in data_dir.glob("*.key")}
+    await services.operations.run("session end", {"everything": True})
+    for path in keys:
+        path.unlink()
+    await restart()
+    made = {path: path.read_bytes() for path in data_dir.glob("*.key")}
+    assert made.keys() == keys.keys()
+    assert not set(made.values()) & set(keys.values())
+    assert (await connected.initialize()).status == 401
+    assert (await connected.refresh()).error == "invalid_grant"
+    page = await browser.get(connected.authorization_url())
+    assert page.form("password")
+    await connected.connect(browser, "ada", PASSWORD)
+    assert (await connected.initialize()).status == 200
+    now = jwt.decode(connected.tokens["access_token"], options={"verify_signature": False})
+    connected.tokens = {"access_token": stolen.sign({**claims, **now}), "refresh_token": refresh}
+    assert (await connected.initialize()).status == 401
+    assert (await connected.refresh()).error == "invalid_grant"

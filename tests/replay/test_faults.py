@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tornado.ioloop import IOLoop
 
+from mcpauth.errors import StepFailed
 from mcpauth.replay import authorization
 from mcpauth.replay.play import play
 from mcpauth.replay.sequence import Run, load
@@ -241,3 +242,18 @@ async def test_nothing_is_left_of_an_attempt_that_is_interrupted(
     sessions = [one["client_id"] for one in await server.services.operations.run("session list", {})]
     assert client_id
     assert client_id not in [*sessions, *(one for one in clients if one.startswith("mcp_client_"))]
+
+
+async def test_nothing_is_erased_anywhere_but_where_it_was_registered(server: Server, front: Front) -> None:
+    asked: list[str] = []
+    elsewhere = Front(server.origin)
+    elsewhere.before = lambda passing: asked.append(passing.method)
+    uri = f"{elsewhere.origin}/anything"
+    front.before, front.after = None, only("POST", "/register", member(registration_client_uri=uri))
+    async with server.attempt(CLAUDE, REGISTRATION) as attempt:
+        assert all([step.ok async for step in play(attempt)])
+        front.after = None
+        with pytest.raises(StepFailed, match="another origin"):
+            await authorization.remove(attempt)
+    await elsewhere.stop()
+    assert asked == []
