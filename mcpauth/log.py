@@ -27,9 +27,12 @@ def fields(**values: Value) -> dict[str, dict[str, Value]]:
     return {"fields": values}
 
 
-def bounded(**values: Value) -> dict[str, Any]:
-    """The same of a line that strangers, or what an owner has connected, can cause as often as they like."""
-    return {"fields": values, "bounded": True}
+def bounded(of: str = "", /, **values: Value) -> dict[str, Any]:
+    """The same of a line that strangers, or what an owner has connected, can cause as often as they like.
+
+    Lines ``of`` one kind do not hide those of another; no stranger chooses it.
+    """
+    return {"fields": values, "bounded": True, "of": of}
 
 
 def scrub(text: str) -> str:
@@ -72,7 +75,7 @@ class Bounds:
     """
 
     def __init__(self) -> None:
-        self._windows: dict[tuple[str, Value], _Window] = {}
+        self._windows: dict[tuple[str, str, Value], _Window] = {}
 
     def admit(self, record: logging.LogRecord) -> bool:
         own = record.name.split(".")[0] == OURS
@@ -80,7 +83,7 @@ class Bounds:
             return True
         given: dict[str, Value] = getattr(record, "fields", {})
         # What a library says may be another text each time.
-        key = (str(record.msg) if own else record.name, given.get("backend"))
+        key = (str(record.msg) if own else record.name, getattr(record, "of", ""), given.get("backend"))
         window = self._windows.setdefault(key, _Window(key[0], record))
         error = record.exc_info[0] if record.exc_info else None
         return window.admit((record.getMessage(), error, *given.values()))

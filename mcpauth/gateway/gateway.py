@@ -178,6 +178,7 @@ class Gateway:
         request_id: msgspec.Raw | None = None
         modern = False
         held: Held | None = None
+        endings = self.endings.count
         try:
             if len(body) > LARGE:
                 held = self.load.hold(principal.grant_id, len(body))
@@ -193,9 +194,15 @@ class Gateway:
                 modern = is_modern(frame, protocol_version, session_id)
                 _refuse_paused(principal)
                 if modern:
-                    answer = await self._forward_modern(endpoint, principal, frame, headers)
+                    at = self._modern_merged if endpoint.name is None else self._modern[endpoint.name]
+                    answer = await at.forward(principal, frame, Headers(headers))
                 else:
                     answer = await self._forward(endpoint, principal, frame, session_id)
+            if self.endings.since(principal.grant_id, endings):
+                # While it was not known yet what the server speaks, or lists. Nothing was sent so far.
+                if answer.replies is not None:
+                    answer.replies.leave()
+                raise RequestCancelled("what was allowed to this client has ended")
         except GatewayError as error:
             return refused(request_id, error, modern=modern)
         if held is not None and answer.replies is not None:
@@ -260,19 +267,6 @@ class Gateway:
         if backend not in self._endpoints:
             raise UnknownBackend("there is no server of that name here")
         return self._endpoints[backend]
-
-    async def _forward_modern(
-        self, endpoint: Endpoint, principal: Principal, frame: Frame, headers: Iterable[tuple[str, str]]
-    ) -> Answer:
-        endings = self.endings.count
-        at = self._modern_merged if endpoint.name is None else self._modern[endpoint.name]
-        answer = await at.forward(principal, frame, Headers(headers))
-        if self.endings.since(principal.grant_id, endings):
-            # While it was not known yet what the server speaks. Nothing was sent so far.
-            if answer.replies is not None:
-                answer.replies.leave()
-            raise RequestCancelled("what was allowed to this client has ended")
-        return answer
 
     async def _forward(self, endpoint: Endpoint, principal: Principal, frame: Frame, session_id: str | None) -> Answer:
         method = frames.text(frame.get("method"))

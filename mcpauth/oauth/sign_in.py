@@ -175,7 +175,7 @@ class ProviderSignIn:
         try:
             identity = await provider.identify(code, pending.code_verifier)
         except IdentityError as failure:
-            logger.warning("sign_in_failed", extra=log.bounded(provider=provider.id, reason=str(failure)))
+            logger.warning("sign_in_failed", extra=log.bounded(provider.id, provider=provider.id, reason=str(failure)))
             raise PageError(502, f"Signing in with {provider.name} did not work", failure.hint) from None
         user = await self._admission.admit(identity, pending.setup_code_hash)
         if not await self._used_once.use(fingerprint(pending.nonce), self._ambient.now() + self._state_seal.ttl):

@@ -4,14 +4,24 @@ import asyncio
 import logging
 from functools import lru_cache
 
-from tornado.http1connection import HTTP1Connection, HTTP1ConnectionParameters, HTTP1ServerConnection
-from tornado.httputil import HTTPHeaders, HTTPServerConnectionDelegate
+from tornado.http1connection import (
+    HTTP1Connection,
+    HTTP1ConnectionParameters,
+    HTTP1ServerConnection,
+    is_transfer_encoding_chunked,
+)
+from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPServerConnectionDelegate
 from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
+
+from .. import log
 
 logger = logging.getLogger(__name__)
 
-# Of the lines that were read, and how long one may be that is kept.
-KEPT, LONGEST = 4096, 1024
+# Of the lines that were read, and how long one may be that is kept: tokens and cookies are longer.
+KEPT, LONGEST = 4096, 64
+# A head with more lines than that is nobody's who comes again.
+USUAL = 100
+LONGEST_NUMBER = 18
 
 
 class Connection(HTTP1Connection):
@@ -19,6 +29,8 @@ class Connection(HTTP1Connection):
 
     def _parse_headers(self, data: bytes) -> tuple[str, HTTPHeaders]:
         start_line, _, lines = data.decode("latin1").lstrip("\r\n").partition("\n")
+        if lines.count("\n") > USUAL:
+            return self._judged(*super()._parse_headers(data))
         headers = HTTPHeaders()
         for line in lines.split("\n"):
             for name, value in _kept(line) if len(line) <= LONGEST else _read(line):
@@ -26,7 +38,15 @@ class Connection(HTTP1Connection):
                     headers.add(name, value)
                 else:
                     headers[name] = value
-        return start_line.rstrip("\r"), headers
+        return self._judged(start_line.rstrip("\r"), headers)
+
+    def _judged(self, start_line: str, headers: HTTPHeaders) -> tuple[str, HTTPHeaders]:
+        """Raises HTTPInputError of a body whose length is not said in one way: before anybody answers, not after."""
+        is_transfer_encoding_chunked(headers)
+        length = headers.get("Content-Length", "0")
+        if not length.isdecimal() or len(length) > LONGEST_NUMBER:
+            raise HTTPInputError("Content-Length is not one number")
+        return start_line, headers
 
 
 def _read(line: str) -> list[tuple[str, str]]:
@@ -66,8 +86,10 @@ class ServerConnection(HTTP1ServerConnection):
                 except (StreamClosedError, UnsatisfiableReadError, asyncio.CancelledError):
                     return
                 except Exception:
-                    logger.exception("connection_failed")
+                    logger.exception("connection_failed", extra=log.bounded())
                     connection.close()
                     return
+                if self.stream.closed():
+                    return  # What is buffered still would be served to nobody, and to its end before others.
         finally:
             delegate.on_close(self)

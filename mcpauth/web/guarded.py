@@ -207,8 +207,8 @@ class GuardedHandler(JSONHandler):
 
 
 def declared_size(headers: HTTPHeaders) -> int:
-    length = headers.get("Content-Length", "")
-    return int(length) if length.isdecimal() else 0
+    """That it is a number, the connection has seen to."""
+    return int(headers.get("Content-Length", "0"))
 
 
 def _error(message: str) -> bytes:

@@ -7,7 +7,7 @@ from typing import Any
 
 from tornado import httputil, web
 
-from .guarded import GuardedHandler
+from .guarded import GuardedHandler, declared_size
 from .streamed import is_short, streamed
 
 LARGEST = 64 * 1024
@@ -84,8 +84,7 @@ class _Limit(httputil.HTTPMessageDelegate):
         self._limited = self._unlimited.fullmatch(path) is None
         if self._limited:
             self._connection.set_max_body_size(LARGEST_DRAINED)
-            length = headers.get("Content-Length", "0")
-            if length.isdigit() and int(length) > LARGEST:
+            if declared_size(headers) > LARGEST:
                 self._refuse()
                 return None
         return self._delegate.headers_received(start_line, headers)

@@ -75,11 +75,13 @@ class Streamed(GuardedHandler):
 
     def on_connection_close(self) -> None:
         super().on_connection_close()
-        self._held = None
+        self._drop_body()  # Who holds this handler may do so for long.
 
     def turn_away(self, refusal: Exception) -> None:
         self._refused = True
         self._drop_body()
+        # Whoever waits to be asked for the body has its answer.
+        self.request.headers.pop("Expect", None)
         if max(declared_size(self.request.headers), self._size) > frames.LIMIT:
             self._linger()
         super().turn_away(refusal)

@@ -9,7 +9,7 @@ from mcpauth.gateway.configuration import RemoteServer
 from mcpauth.gateway.endings import REMEMBERED, Endings
 from mcpauth.gateway.http import HttpBackend
 from mcpauth.gateway.served import Served
-from tests.fakes.mcp_client import ModernClient, modern_headers, principal
+from tests.fakes.mcp_client import Client, ModernClient, modern_headers, principal
 from tests.fakes.mcp_http_modern import ModernHttpServer
 from tests.gateway.test_http import Server
 
@@ -115,3 +115,17 @@ def test_what_cannot_be_remembered_counts_as_ended():
         endings.note(f"c{number}")
     assert endings.since("a", before)
     assert not endings.since("a", endings.count)
+
+
+async def test_a_list_that_waited_is_told_to_nobody_whose_grant_has_ended(serve, child):
+    gateway = await serve(child("fake", "echo"))
+    await gateway.settled()
+    client = Client(gateway, "fake")
+    newest = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "t", "version": "0"}}
+    await client.initialize(newest)
+    gateway._catalogue.refresh("fake")
+    waiting = asyncio.create_task(client.send("tools/list"))
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    await gateway.end_grant(client.who.grant_id)
+    assert "echo" not in str((await waiting).reply)

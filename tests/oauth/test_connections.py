@@ -14,7 +14,10 @@ ASK = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
 class Hello(web.RequestHandler):
+    served = 0
+
     def get(self):
+        Hello.served += 1
         self.finish("hello")
 
 
@@ -97,3 +100,14 @@ async def test_who_leaves_makes_room(port):
         assert not await third.is_served()
         assert await first.is_served()
         assert await second.is_served()
+
+
+async def test_what_somebody_sent_who_is_gone_is_served_to_nobody(port):
+    """Otherwise all of it would be, before anybody else has their turn."""
+    async with connection(port) as gone, connection(port) as other:
+        assert await gone.is_served()
+        before = Hello.served
+        gone.writer.write(ASK * 1000)
+        gone.writer.transport.abort()
+        assert await other.is_served()
+        assert Hello.served - before < 20

@@ -64,9 +64,54 @@ async def test_nothing_is_left_of_a_message_that_was_cut_off(app, http_port, cli
     _, writer = await begin(http_port, "POST", bearer, "Content-Type: application/json")
     await taken(app)
     (handling,) = handlers() - before
+    (handler,) = app.running
+    assert handler._body
     writer.close()
     await asyncio.wait([handling])
     assert not app.running
+    assert not handler._body
+
+
+@pytest.mark.parametrize("length", ["90000000, 90000000", "90000000\r\nContent-Length: 90000000", "9" * 40])
+async def test_a_body_of_an_odd_length_is_not_waited_for(http_port, length):
+    """Of nobody who was not let in anything is kept, however its length is said."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", http_port)
+    head = ["POST /mcp HTTP/1.1", "Host: host.example.ts.net", "Content-Type: application/json"]
+    writer.write("\r\n".join([*head, f"Content-Length: {length}", "", ""]).encode() + b"x" * SENT)
+    assert b" 400 " in await reader.readline()
+    writer.close()
+
+
+@pytest.mark.parametrize("path", ["/mcp", "/token", "/"])
+@pytest.mark.parametrize(
+    "framing",
+    [
+        b"Content-Length: \xb2\r\n",
+        b"Content-Length: " + b"1" * 5000 + b"\r\n",
+        b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: xchunked\r\n",
+    ],
+)
+async def test_a_body_without_a_length_that_is_one_has_one_answer(http_port, path, framing, caplog):
+    reader, writer = await asyncio.open_connection("127.0.0.1", http_port)
+    head = f"POST {path} HTTP/1.1\r\nHost: host.example.ts.net\r\n".encode()
+    writer.write(head + framing + b"\r\n2\r\nab\r\n0\r\n\r\n")
+    writer.write_eof()
+    answer = await reader.read()
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer[9:12] in (b"400", b"401", b"413")
+    assert not [record for record in caplog.records if record.exc_info]
+    writer.close()
+
+
+async def test_who_waits_to_be_asked_for_a_body_that_is_refused_is_not_asked(http_port):
+    reader, writer = await begin(http_port, "POST", "Expect: 100-continue")
+    writer.write(b"x" * (ANNOUNCED - SENT))
+    writer.write_eof()
+    answer = await reader.read()
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b"100 (Continue)" not in answer
+    writer.close()
 
 
 async def test_a_preflight_with_a_body_is_answered(http_port):
