@@ -57,7 +57,8 @@ ENDINGS = (
         ),
     ),
     Ending(
-        lambda c: bool(c.steps) and c.steps[-1].status == 421,
+        # Whose requests came through is asked by the right name: this one is a stranger's.
+        lambda c: bool(c.steps) and c.steps[-1].status == 421 and not c.worked,
         _stopped(
             "asked under a name that is not this server's",
             "The client, or the proxy in front, uses another host name than MCP_OAUTH_PUBLIC_URL has.",

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Iterator
 from functools import lru_cache
+from itertools import islice
 from typing import NamedTuple
 
 from ..ambient import Ambient
@@ -19,8 +20,9 @@ MOST_NAMELESS, MOST_TOKENLESS = 4, 20
 # Within these, what comes from an address without saying whose it is belongs to what it did before.
 SAME_ADDRESS, SAME_CLIENT = 600, 3600
 # A client that is connected may look around again before it uses what it has: many do at every start. And a vendor's
-# requests may come from several addresses.
+# requests may come from several addresses, of which so many are asked what was looked at there.
 COMING_BACK = 60
+MOST_ELSEWHERE = 5
 
 # The person's browser takes these steps, not the client.
 BROWSER: frozenset[StepKind] = frozenset({"authorize", "sign-in", "consent", "allowed", "denied"})
@@ -123,7 +125,7 @@ class Stories:
         if story is not None:
             return story
         if taken.client_id is None:
-            return self._of_address(taken, now) or self._of_vendor(taken, now)
+            return self._of_address(taken, now)
         story = self._at("client", taken.client_id)
         if story is not None and _is_only_claimed(taken) and taken.address not in story.addresses:
             return None
@@ -144,10 +146,16 @@ class Stories:
             return None
         return story
 
-    def _of_vendor(self, taken: Taken, now: int) -> Story | None:
-        """What a hosted client has begun at another address a moment ago: nobody has said there who it is."""
-        story = self._at("vendor", _vendor(taken))
-        return story if story is not None and story.last_at > now - COMING_BACK else None
+    def _elsewhere(self, story: Story, taken: Taken, now: int) -> Iterator[Story]:
+        """What the client's vendor has begun at other addresses a moment ago: nobody has said there who it is."""
+        vendor = None if taken.kind == "registration" or taken.kind in COMES_BACK else _vendor(taken)
+        if vendor is None:
+            return  # Anybody registers, and who comes back has begun long ago.
+        for first in reversed(self._stories.values()):
+            if first.last_at <= now - COMING_BACK:
+                return
+            if first.client_id is None and first is not story and vendor in map(_guess, first.user_agents):
+                yield first
 
     def _has_room(self, address: str) -> bool:
         return len(self._nameless.get(address, ())) < MOST_NAMELESS
@@ -158,35 +166,33 @@ class Stories:
 
     def _with_first_steps(self, story: Story, taken: Taken, now: int) -> Story:
         """What the same address looked at before it said whose client it is, belongs to this story."""
-        first = self._first_steps(story, taken, now)
-        if first is None:
-            return story
-        self._drop(first.story_id)
-        earlier, later = sorted((first, story), key=lambda one: one.began_at)
-        steps = sorted([*earlier.steps, *later.steps], key=lambda step: step.at)
-        return story.model_copy(
-            update={
-                "began_at": min(first.began_at, story.began_at),
-                "addresses": _with(story.addresses, *first.addresses),
-                "user_agent": first.user_agent or story.user_agent,
-                "user_agents": _with(story.user_agents, *first.user_agents),
-                "steps": _shortened(tuple(steps)),
-            }
-        )
+        elsewhere = list(islice(self._elsewhere(story, taken, now), MOST_ELSEWHERE))
+        # A browser does not say for which program it came; of some clients it is known.
+        first = None if elsewhere and taken.kind in BROWSER else self._first_steps(story, taken, now)
+        if first is not None:
+            self._drop(first.story_id)
+            return _begun(story, first).model_copy(
+                update={
+                    "addresses": _with(story.addresses, *first.addresses),
+                    "user_agent": first.user_agent or story.user_agent,
+                    "user_agents": _with(story.user_agents, *first.user_agents),
+                }
+            )
+        # Anybody can call himself so: the story has these steps, and what comes from there later is not the client's.
+        for first in elsewhere:
+            self._drop(first.story_id)
+            story = _begun(story, first)
+        return story
 
     def _first_steps(self, story: Story, taken: Taken, now: int) -> Story | None:
         """Of the same program; of another where there is no other choice, for some clients are several programs."""
         found = [self._stories[one] for one in self._nameless.get(taken.address, ()) if one != story.story_id]
         found = [first for first in found if _leads_to(taken, story, first, now)]
-        of_vendor = None if taken.kind in COMES_BACK else self._of_vendor(taken, now)
         if taken.kind in BROWSER:
-            # A browser does not say for which program it came, nor does every client_id.
-            return of_vendor or (found[0] if len(found) == 1 else None)
+            return found[0] if len(found) == 1 else None
         own = [first for first in found if taken.user_agent in first.user_agents]
         if own:
             return own[-1]
-        if not found:
-            return of_vendor
         return found[0] if len(found) == 1 and not _is_another_program(found[0], taken) else None
 
     def _keep(self, story: Story) -> None:
@@ -255,8 +261,6 @@ def _keys(story: Story) -> Iterator[tuple[str, str]]:
         yield from (("program", _program(address, one)) for one in story.user_agents)
     if story.client_id is not None:
         yield ("client", story.client_id)
-    else:
-        yield from (("vendor", one) for one in map(_guess, story.user_agents) if one is not None)
 
 
 def _program(address: str, user_agent: str) -> str:
@@ -270,7 +274,16 @@ def _is_another(story: Story, taken: Taken) -> bool:
             return story.client_id is not None
         case "challenge" | "discovery" | "mcp":
             return _is_connected(story)
+        case "token" | "refresh" | "lost":
+            return taken.status >= 400 and _is_connected(story)
     return False
+
+
+def _begun(story: Story, first: Story) -> Story:
+    """It has begun with the steps of ``first``."""
+    earlier, later = sorted((first, story), key=lambda one: one.began_at)
+    steps = sorted([*earlier.steps, *later.steps], key=lambda step: step.at)
+    return story.model_copy(update={"began_at": earlier.began_at, "steps": _shortened(tuple(steps))})
 
 
 def _is_another_program(story: Story, taken: Taken) -> bool:

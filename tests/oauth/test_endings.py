@@ -226,6 +226,12 @@ async def test_a_client_is_called_what_the_owner_calls_it_now(client, browser, s
     assert story["client"] == "Ada's laptop"
 
 
+def test_who_asks_under_another_name_is_not_who_is_connected():
+    steps = [("token", 200), ("mcp", 200), ("discovery", 421)]
+    taken = tuple(Step(at=0, kind=kind, status=status, what="GET") for kind, status in steps)
+    assert judge(Story(story_id="s", began_at=0, last_at=0, sessions=("s",), steps=taken), 0).text == "connected"
+
+
 def test_too_much_at_once_is_no_end():
     steps = [("token", 200), ("mcp", 200), ("mcp", 503)]
     taken = tuple(Step(at=0, kind=kind, status=status, what="POST") for kind, status in steps)

@@ -68,6 +68,59 @@ async def test_a_vendor_has_many_addresses(client, browser, ambient, stories):
     assert kinds[:5] == ["challenge", "discovery", "challenge", "discovery", "registration"]
 
 
+@pytest.fixture
+def stranger(client, base_url):
+    """Somebody elsewhere who calls himself what the client does."""
+    client.user_agent = "Claude-User"
+    stranger = OAuthClient(client.origin, base_url)
+    stranger.user_agent, stranger.address = client.user_agent, "203.0.113.200"
+    return stranger
+
+
+async def test_who_calls_himself_so_has_no_part_in_the_story_of_a_client(client, browser, stranger, stories):
+    for one in (client, stranger):
+        await one.fetch("/mcp", "POST", {})
+    await stranger.register()
+    await client.fetch("/.well-known/oauth-authorization-server")
+    await client.connect(browser, "ada", PASSWORD)
+    # A look, and what only looks like it.
+    await stranger.fetch("/mcp", "POST", {})
+    (story,) = [one for one in await stories() if one["client_id"] == client.client_id]
+    assert story["verdict"] == "token issued; the first request to /mcp is to come"
+    assert [step["kind"] for step in story["steps"]][:3] == ["challenge", "discovery", "registration"]
+    await client.initialize()
+    await stranger.fetch("/token", "POST", "grant_type=x", Host="evil.example")
+    for number in range(80):
+        assert (await stranger.fetch("/token", "POST", f"grant_type={number % 2}")).status == 401
+    (story,) = [one for one in await stories() if one["client_id"] == client.client_id]
+    assert story["verdict"] == "connected"
+    assert stranger.address not in story["addresses"]
+    assert len(story["steps"]) < 20
+
+
+async def test_what_was_looked_at_elsewhere_makes_nobody_part_of_the_story(client, browser, stranger, stories):
+    """As the vendor's own other addresses, it is shown; the verdict goes by the client's requests."""
+    await stranger.fetch("/mcp", "POST", {})
+    await client.connect(browser, "ada", PASSWORD)
+    await stranger.fetch("/mcp", "POST", {})
+    *_, story = [one for one in await stories() if one["client_id"] == client.client_id]
+    assert stranger.address not in story["addresses"]
+    assert story["verdict"] == "token issued; the first request to /mcp is to come"
+
+
+async def test_a_neighbour_turns_no_story_of_a_client_that_is_connected(client, browser, base_url, stories):
+    """Behind one address, and with the same program."""
+    await client.connect(browser, "ada", PASSWORD)
+    await client.initialize()
+    neighbour = OAuthClient(client.origin, base_url)
+    neighbour.address = client.address
+    await neighbour.fetch("/token", "POST", "grant_type=x", Host="other.example")
+    await neighbour.fetch("/token", "POST", "grant_type=x")
+    assert (await neighbour.fetch("/no/such/token", "POST", "a=b")).status == 404
+    (story,) = [one for one in await stories() if one["client_id"] == client.client_id]
+    assert (story["verdict"], story["steps"][-1]["kind"]) == ("connected", "mcp")
+
+
 async def test_a_program_that_anybody_has_is_told_apart_by_its_address(client, ambient, stories):
     client.user_agent = "python-httpx/0.28.1"
     for number in range(2):
