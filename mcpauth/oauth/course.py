@@ -14,6 +14,10 @@ OF_ONE_REQUEST = ("-32601: ", "-32602: ", "-32002: ")
 OF_EVERY_REQUEST = ("-32602: params._meta", "-32602: io.modelcontextprotocol/")
 
 EXPIRED = "invalid_token: the access token has expired"
+PAUSED = (
+    "temporarily_unavailable: the owner of this server has paused",
+    "-32000: the owner of this server has paused",
+)
 
 
 def went_well(kind: StepKind, status: int, error: str | None) -> bool | None:
@@ -44,7 +48,7 @@ class Course:
             well = went_well(step.kind, step.status, step.error)
             if step.kind in ("token", "refresh"):
                 if well:
-                    found = [one for one in found if one.kind == "mcp" and one.status != 401]
+                    found = [one for one in found if _outlasts_a_token(one)]
                     renewed_at = step.at
                 else:
                     found.append(step)
@@ -107,6 +111,11 @@ class Course:
         """Whatever looked around since."""
         last = next((step for step in reversed(self.steps) if step.kind in kinds or step.kind not in LOOKS), None)
         return last is not None and last.kind in kinds
+
+
+def _outlasts_a_token(step: Step) -> bool:
+    """Whether a new token, which nobody gets during a pause, leaves what was refused as it was."""
+    return step.kind == "mcp" and step.status != 401 and not _begins(step, ("mcp",), PAUSED)
 
 
 def _begins(step: Step, kinds: tuple[StepKind, ...], beginnings: tuple[str, ...]) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Literal, NamedTuple
 
 from ..models.records import StepKind, Story
-from .course import EXPIRED, PATIENCE, Course
+from .course import EXPIRED, PATIENCE, PAUSED, Course
 
 State = Literal["connected", "looked at", "signed out", "going on", "waiting", "stopped"]
 
@@ -93,11 +93,7 @@ ENDINGS = (
     ),
     # At the owner's word.
     Ending(
-        lambda c: c.fails(
-            ("token", "refresh", "mcp"),
-            "temporarily_unavailable: the owner of this server has paused",
-            "-32000: the owner of this server has paused",
-        ),
+        lambda c: c.fails(("token", "refresh", "mcp"), *PAUSED),
         _stopped(
             "paused: it can go on when it is resumed",
             "You have paused this client, or this connection of it. It keeps what it has.",

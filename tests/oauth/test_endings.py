@@ -104,6 +104,19 @@ async def test_paused_and_resumed(client, browser, ambient, verdict, run):
     assert await verdict(state="connected") == "connected"
 
 
+@pytest.mark.parametrize("method", ["GET", "DELETE"])
+async def test_what_was_refused_while_it_was_paused_is_over_with_the_pause(client, browser, verdict, run, method):
+    await client.connect(browser, "ada", PASSWORD)
+    begun = await client.initialize()
+    await run("client pause", client)
+    session = {"Mcp-Session-Id": begun.headers["Mcp-Session-Id"]}
+    assert (await client.fetch("/mcp", method, **_bearer(client), **session)).status == 400
+    assert await verdict("client resume") == "paused: it can go on when it is resumed"
+    await run("client resume", client)
+    await client.refresh()
+    assert await verdict(state="connected") == "connected"
+
+
 async def test_paused_before_it_came_for_its_token(client, browser, verdict, run):
     await client.register()
     code = await client.code(browser, "ada", PASSWORD)
