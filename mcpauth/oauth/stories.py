@@ -16,7 +16,8 @@ MOST_STORIES, MOST_STEPS = 1000, 60
 LONGEST, LONGEST_CLIENT_ID = 200, 512
 MOST_NAMES = 5  # of addresses, programs, attempts and sessions in one story
 # Of one address: stories in which nobody has said who it is, and those that came to no token.
-MOST_NAMELESS, MOST_TOKENLESS = 4, 20
+# Where there are more of the latter than a person makes who tries again, they are worth no more than looks.
+MOST_NAMELESS, MOST_TOKENLESS, MOST_MODEST = 4, 20, 10
 # Within these, what comes from an address without saying whose it is belongs to what it did before.
 SAME_ADDRESS, SAME_CLIENT = 600, 3600
 # A client that is connected may look around again before it uses what it has: many do at every start. And a vendor's
@@ -30,7 +31,11 @@ BROWSER: frozenset[StepKind] = frozenset({"authorize", "sign-in", "consent", "al
 COMES_BACK: frozenset[StepKind] = frozenset({"refresh", "mcp", "revocation"})
 
 # What keys look like: programs whose fields were mixed up send them in places that are shown.
-KEYS = re.compile(r"(?<![\w-])(?:[\w-]{43}|[0-9a-fA-F]{64})(?![\w-])|eyJ[\w-]{8,}\.[\w.-]*")
+KEYS = re.compile(
+    # Behind something else, which may be escaped, and escaped again.
+    r"(?:(?<![\w-])|(?<=%[0-9A-Fa-f]{2})|(?<=%25[0-9A-Fa-f]{2}))"
+    r"(?:[\w-]{43}|[0-9a-fA-F]{64})(?![\w-])|eyJ[\w-]{8,}\.[\w.-]*"
+)
 # A query that was made part of the path.
 QUERY = re.compile(r"(\?|%3F).*", re.IGNORECASE | re.DOTALL)
 
@@ -247,10 +252,12 @@ class Stories:
             for story in sorted(self._stories.values(), key=self._is_worth)[:surplus]:
                 self._drop(story.story_id)
 
-    def _is_worth(self, story: Story) -> tuple[bool, bool, int, bool, int]:
-        far, signed_in, _ = _has_come_far(story)
+    def _is_worth(self, story: Story) -> tuple[bool, bool, bool, int, int]:
+        far, signed_in, last_at = _has_come_far(story)
         beside = min((len(self._tokenless.get(one, ())) for one in story.addresses), default=0)
-        return far, signed_in, -beside, bool(story.attempts), story.last_at
+        # Who only looks needs no client, and has as many addresses as he likes.
+        asked = beside <= MOST_MODEST and any(map(_is_of_a_page, story.steps))
+        return far, signed_in, asked, -beside, last_at
 
 
 def _keys(story: Story) -> Iterator[tuple[str, str]]:
@@ -307,6 +314,11 @@ def _has_come_far(story: Story) -> tuple[bool, bool, int]:
 
 def _needs_a_person(step: Step) -> bool:
     return step.kind in ("allowed", "denied") or (step.kind == "consent" and step.status == 200)
+
+
+def _is_of_a_page(step: Step) -> bool:
+    """Whether somebody was shown one, for a client that is known."""
+    return step.kind in BROWSER and went_well(step.kind, step.status, step.error) is True
 
 
 def _vendor(taken: Taken) -> str | None:

@@ -49,6 +49,23 @@ async def test_many_who_begin_much_push_out_their_own(client, browser, services,
     assert "registration refused: its redirect URIs" in verdicts
 
 
+@pytest.mark.parametrize("attempts", [1, oauth_stories.MOST_MODEST])
+async def test_who_has_many_addresses_pushes_out_nobody_who_was_asked_to_sign_in(
+    client, browser, services, stories, attempts
+):
+    await client.register()
+    for number in range(attempts):
+        page = await browser.get(client.authorization_url(code_challenge=f"{number}".zfill(43)))
+        await browser.sign_in(page, "ada", "wrong password of some length")
+    for number in range(oauth_stories.MOST_STORIES + 10):
+        address = f"2001:db9:0:{number:x}::/64"
+        services.trace.add("challenge", 401, "GET", "/mcp", address, "")
+        services.trace.add("authorize", 400, "GET", "/authorize", address, "", "x", "made-up", attempt=f"{number}")
+        if number % 100 == 0:
+            await services.trace.save()
+    assert [one["verdict"] for one in await stories()].count("sign-in failed") == attempts
+
+
 async def test_a_vendor_has_many_addresses(client, browser, ambient, stories):
     client.user_agent = "Claude-User"
     paths = ["/.well-known/oauth-protected-resource/mcp", "/.well-known/oauth-authorization-server"]

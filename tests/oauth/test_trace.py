@@ -540,7 +540,7 @@ async def test_a_client_that_repeats_itself_makes_no_long_story(services):
     assert story.steps[-1].what == "GET /499"
 
 
-@pytest.mark.parametrize("place", ["path", "encoded query", "client_id", "user agent"])
+@pytest.mark.parametrize("place", ["path", "escaped", "escaped twice", "encoded query", "client_id", "user agent"])
 async def test_a_key_in_the_wrong_place_is_not_kept(client, browser, services, stories, place):
     await client.register(token_endpoint_auth_method="client_secret_post")
     await client.redeem(await client.code(browser, "ada", PASSWORD))
@@ -551,6 +551,10 @@ async def test_a_key_in_the_wrong_place_is_not_kept(client, browser, services, s
             match place:
                 case "path":
                     await client.fetch(f"/no{padding}/{key}")
+                case "escaped":
+                    await client.fetch(f"/token{padding}%3Dcode%3D{key}")
+                case "escaped twice":
+                    await client.fetch(f"/token{padding}%253Dcode%253D{key}%2526")
                 case "encoded query":
                     await client.fetch(f"/no{padding}%3fcode={key}&state=short")
                 case "client_id":
