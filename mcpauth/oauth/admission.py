@@ -66,15 +66,20 @@ class Admission:
 
     def lists(self, identity: Identity) -> bool:
         """Whether an entry of ALLOWED_USERS fits: who is removed would come in again."""
-        name = f"{identity.provider}:{identity.login}".lower()
-        return any(fnmatchcase(name, entry) for entry in self._allowed)
+        name = _listed(identity)
+        return name is not None and any(fnmatchcase(name, entry) for entry in self._allowed)
 
     def _is_first(self, identity: Identity) -> bool:
         """Only an exact first entry can make an owner: a glob could be matched by a stranger."""
-        return bool(self._allowed) and self._allowed[0] == f"{identity.provider}:{identity.login}".lower()
+        return bool(self._allowed) and self._allowed[0] == _listed(identity)
 
     async def _is_allowed(self, identity: Identity) -> bool:
         if not self.lists(identity):
             return False
         # The first match pins the provider's id: who takes over a login later is somebody else.
         return not await self._users.login_is_linked(identity)
+
+
+def _listed(identity: Identity) -> str | None:
+    """How an entry names it. None for a login that is not ASCII: in lower case it may be somebody else's."""
+    return f"{identity.provider}:{identity.login}".lower() if identity.login.isascii() else None

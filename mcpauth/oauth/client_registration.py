@@ -7,11 +7,12 @@ from typing import Any
 
 from .. import log
 from ..ambient import Ambient, fingerprint
-from ..errors import InvalidRequest, InvalidToken, TooManyRequests
+from ..errors import InvalidRequest, InvalidToken, TemporarilyUnavailable, TooManyRequests
 from ..models.messages import Registration
 from ..models.records import Client, ClientMetadata
 from ..store.clients import ClientStore
 from ..store.grants import GrantStore
+from .client_authentication import PAUSED
 from .client_metadata import read_metadata
 from .issuer import Issuer
 from .pairing import Pairing
@@ -103,6 +104,8 @@ class ClientRegistration:
         known = client.registration_token_hash if client else None
         if client is None or known is None or not hmac.compare_digest(fingerprint(token), known):
             raise InvalidToken("the registration access token is not valid for this client")
+        if client.paused_at is not None:
+            raise TemporarilyUnavailable(PAUSED)
         return client
 
     def _secret_for(self, metadata: ClientMetadata) -> str | None:

@@ -74,9 +74,12 @@ class RefreshTokenGrant:
             )
         )
         if isinstance(outcome, Refused):
-            level = logging.WARNING if outcome.reason == "reused" else logging.INFO
-            about = log.fields(client_id=client.client_id, reason=outcome.reason)
-            logger.log(level, "refresh_refused", extra=about)
+            about = {"client_id": client.client_id, "reason": outcome.reason}
+            if outcome.reason == "reused":
+                # Once for each grant, which has ended by that.
+                logger.warning("refresh_refused", extra=log.fields(**about))
+            else:
+                logger.info("refresh_refused", extra=log.bounded(**about))
             if outcome.reason == "unproven":
                 raise InvalidClient(UNPROVEN)
             if outcome.reason == "paused":

@@ -15,7 +15,7 @@ from .ways_in import WaysIn
 
 logger = logging.getLogger(__name__)
 
-MOST_ARRIVALS, WINDOW = 30, 15 * 60
+MOST_ARRIVALS, MOST_LOOKS, WINDOW = 30, 60, 15 * 60
 TOLD_FOR = 3600
 
 
@@ -26,13 +26,19 @@ class TailnetSignIn:
         self._provider, self._ways_in = provider, ways_in
         self._admission, self._setup, self._ambient = admission, setup, ambient
         self._arrivals = RateLimit(MOST_ARRIVALS, WINDOW)
+        # tailscaled is asked for each page, and whoever reaches this server may load them.
+        self._looks = RateLimit(MOST_LOOKS, WINDOW)
         # Why somebody was not recognized is said once in a while, not for every page.
         self._told = RateLimit(1, TOLD_FOR)
 
-    async def recognize(self, visitor: Visitor | None) -> str | None:
+    async def recognize(self, visitor: Visitor | None, party: str) -> str | None:
         """The login of whoever looks at the page, for its button; None when it is not proven. Signs nobody in."""
         if visitor is None or self._provider is None or not self._ways_in.tailscale:
             return None
+        now = self._ambient.now()
+        if self._looks.wait(party, now):
+            return None
+        self._looks.add(party, now)
         try:
             return (await self._provider.identify(visitor)).login
         except IdentityError as failure:

@@ -220,7 +220,7 @@ def _token_is_for_resource(attempt: Attempt) -> Found:
     try:
         payload = str(attempt.tokens.get("access_token")).split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-    except (IndexError, ValueError):
+    except (IndexError, ValueError, RecursionError):
         return "it is no JWT"
     return _differs(claims.get("aud"), attempt.resource.get("resource"))
 

@@ -114,7 +114,7 @@ async def _post(attempt: Attempt, message: dict[str, Any], headers: Headers) -> 
 def _read(exchange: Exchange) -> dict[str, Any]:
     try:
         content = json.loads(exchange.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         content = None
     return content if isinstance(content, dict) else {}
 

@@ -43,7 +43,7 @@ class Exchange(NamedTuple):
             raise StepFailed(f"{self} answers {kind or 'nothing'}, not application/json", advice.SOMETHING_IN_FRONT)
         try:
             content = json.loads(self.body)
-        except ValueError:
+        except (ValueError, RecursionError):
             content = None
         if not isinstance(content, dict):
             raise StepFailed(f"{self} answers no JSON object", advice.SOMETHING_IN_FRONT)
@@ -77,7 +77,7 @@ class Wire:
         except TimeoutError:
             shown = url.partition("?")[0]
             raise StepFailed(f"{method} {shown} has no answer after {self._seconds:g} s", advice.TOO_SLOW) from None
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (aiohttp.ClientError, OSError, ValueError, RecursionError) as error:
             raise StepFailed(*advice.for_error(error, method, url)) from None
 
 
@@ -111,7 +111,7 @@ def _told(exchange: Exchange) -> str:
     """What an error answer says of itself."""
     try:
         told = json.loads(exchange.body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return ""
     if not isinstance(told, dict):
         return ""

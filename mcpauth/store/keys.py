@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -101,7 +102,9 @@ class KeyFiles:
         if os.name == "posix":
             directory = os.open(self._directory, os.O_RDONLY)
             try:
-                os.fsync(directory)
+                # Not every file system can: the key is there by now, and must count as that.
+                with suppress(OSError):
+                    os.fsync(directory)
             finally:
                 os.close(directory)
         return content

@@ -43,7 +43,7 @@ class AuthorizeHandler(SignInSteps):
         only = self._ways_in.only_provider
         if self.user is not None:
             self.go("consent", request)
-        elif only is not None and await self._tailnet_sign_in.recognize(visitor_of(self.request)) is None:
+        elif only is not None and await self._tailnet_sign_in.recognize(visitor_of(self.request), party) is None:
             self.leave(self._provider_sign_in.depart(only, request))
         else:
             self.go("signin", request)

@@ -21,7 +21,7 @@ class SignInSteps(PageHandler):
 
     async def tailscale_form(self, tailnet_sign_in: TailnetSignIn, request: str) -> dict[str, str] | None:
         """For tailscale.html; None when Tailscale does not say who looks at this page."""
-        login = await tailnet_sign_in.recognize(visitor_of(self.request))
+        login = await tailnet_sign_in.recognize(visitor_of(self.request), self.site.party_of(self.request))
         if login is None:
             return None
         return {"action": self.site.path("signin/tailscale"), "request": request, "login": login}

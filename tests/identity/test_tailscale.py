@@ -344,6 +344,18 @@ async def test_a_login_that_is_not_ascii_comes_encoded(at: Callable[..., Browser
     assert "Waiting for approval" in (await press(browser, page)).text
 
 
+@having(ALLOWED_USERS="tailscale:kim@example.com,tailscale:*@example.com")
+async def test_a_login_that_only_looks_like_one_that_is_allowed_is_not(
+    at: Callable[..., Browser], tailscaled: FakeTailscaled, services: Services
+) -> None:
+    """The sign for Kelvin is a k in lower case."""
+    tailscaled.join(ALICE, "\u212aim@example.com", 73, "Kim")
+    assert "Waiting for approval" in (await enter(at(ALICE))).text
+    tailscaled.join(BOB, "Kim@example.com", 74, "Kim")
+    assert is_in(await enter(at(BOB)))
+    assert sorted((await roles(services)).values()) == ["owner", "pending"]
+
+
 class AnotherUsers:
     """A LocalAPI that agrees with everything, whose tailscaled runs as somebody else."""
 
@@ -420,6 +432,17 @@ async def test_attempts_are_counted_by_the_address_that_tailscaled_names(at: Cal
         assert (await press(alice, page, login="somebody")).status == 403
     assert (await press(alice, page)).status == 429
     assert (await enter(bob)).status == 403  # waits for approval
+
+
+async def test_who_loads_page_after_page_is_not_looked_up_each_time(
+    at: Callable[..., Browser], ambient: FixedAmbient
+) -> None:
+    alice, bob = at(ALICE), at(BOB)
+    assert all([recognizes(await alice.get(SIGN_IN)) for _ in range(60)])
+    assert not recognizes(await alice.get(SIGN_IN))
+    assert recognizes(await bob.get(SIGN_IN))
+    ambient.time += 15 * 60
+    assert recognizes(await alice.get(SIGN_IN))
 
 
 async def test_each_device_counts_for_itself(at: Callable[..., Browser], tailscaled: FakeTailscaled) -> None:

@@ -1,6 +1,7 @@
 """Refresh tokens: each use brings a successor, a lost answer costs nothing, a copy ends everything."""
 
 import asyncio
+import logging
 
 import jwt
 import pytest
@@ -214,3 +215,17 @@ async def test_a_swept_server_still_knows_a_stolen_token(connected, ambient, ser
     await services.sweep.run(ambient.time)
     assert (await client.refresh(client.first)).error == "invalid_grant"
     assert (await client.refresh(client.tokens["refresh_token"])).error == "invalid_grant"
+
+
+async def test_guesses_do_not_flood_the_log_and_hide_no_theft(connected, ambient, caplog):
+    caplog.set_level(logging.INFO)
+    await connected.refresh()
+    assert await alive(connected)
+    ambient.time += 61
+    kept = {}
+    for token in ("guess", connected.first):
+        connected.tokens["refresh_token"] = token
+        assert (await connected.refresh()).error == "invalid_grant"
+        kept[token] = [one for one in caplog.records if one.getMessage() == "refresh_refused"][-1]
+    assert getattr(kept["guess"], "bounded", False)
+    assert (kept[connected.first].levelname, getattr(kept[connected.first], "bounded", False)) == ("WARNING", False)

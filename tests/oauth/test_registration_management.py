@@ -137,3 +137,17 @@ async def test_removal_ends_everything_that_came_from_it(confidential, browser, 
         assert (reply.status, reply.error) == (401, "invalid_client")
     assert (await confidential.fetch(path_of(confidential), **token_of(confidential))).status == 401
     assert (await browser.request(confidential.authorization_url())).status == 400
+
+
+async def test_a_paused_client_changes_and_erases_nothing(confidential, services):
+    about, path, token = {"client_id": confidential.client_id}, path_of(confidential), token_of(confidential)
+    await services.operations.run("client pause", about)
+    for method, body in (("PUT", {**own(confidential), "client_name": "Other"}), ("DELETE", None), ("GET", None)):
+        refused = await confidential.fetch(path, method, body, **token)
+        assert (refused.status, refused.error) == (503, "temporarily_unavailable")
+    # Who is not that client does not learn of it.
+    stranger = await confidential.fetch(path, "DELETE", Authorization="Bearer none")
+    assert stranger.status == 401
+    await services.operations.run("client resume", about)
+    assert (await confidential.fetch(path, **token)).json["client_name"] == confidential.registration["client_name"]
+    assert (await confidential.fetch(path, "DELETE", **token)).status == 204

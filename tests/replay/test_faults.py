@@ -94,6 +94,19 @@ def schemas_of_another_kind(passing: Passing) -> None:
 
 HTML = answer(200, b"<html>Sign in first</html>", **{"Content-Type": "text/html"})
 
+DEEP = answer(200, b"[" * 200_000, **{"Content-Type": "application/json"})
+DEEP_REFUSAL = answer(500, b"[" * 200_000, **{"Content-Type": "application/json"})
+DEEP_EVENT = answer(200, b"data: " + b"[" * 200_000 + b"\n\n", **{"Content-Type": "text/event-stream"})
+
+
+def but_the_challenge(change: Callable[[Passing], None]) -> Callable[[Passing], None]:
+    def changed(passing: Passing) -> None:
+        if "Authorization" in passing.sent:
+            change(passing)
+
+    return changed
+
+
 # What goes wrong before, and what after the server was asked: method, path, change; then step, reason and fix.
 BEFORE = [
     ("POST", "/mcp", answer(307, Location="/mcp/"), "challenge", "answers 307", "do not follow redirects"),
@@ -101,6 +114,10 @@ BEFORE = [
     ("POST", "/mcp", answer(502), "challenge", "answers 502", "Start the server"),
     ("GET", DOCUMENTS, answer(404), "resource metadata", "none of its addresses", "--set-path"),
     ("GET", DOCUMENTS, HTML, "resource metadata", "text/html", "Something in front"),
+    ("GET", RESOURCE, DEEP, "resource metadata", "no JSON object", "in front"),
+    ("GET", SERVER, DEEP_REFUSAL, "server metadata", "answers 500", "log"),
+    ("POST", "/mcp", but_the_challenge(DEEP), "first MCP request", "", ""),
+    ("POST", "/mcp", but_the_challenge(DEEP_EVENT), "first MCP request", "RecursionError", ""),
     ("GET", SERVER, answer(500), "server metadata", "answers 500", "log"),
     ("POST", "/register", HTML, "registration", "answers 200, and 201 was expected", ""),
     ("POST", "/register", answer(429), "registration", "answers 429", "wait an hour"),

@@ -1,5 +1,6 @@
 """Key files: made once, for the owner's eyes, and never replaced behind the owner's back."""
 
+import os
 import stat
 from pathlib import Path
 
@@ -62,3 +63,21 @@ def test_a_key_that_a_crash_left_unfinished_does_not_count(data_dir: Path, ambie
     made = KeyFiles(data_dir, ambient).secret("refresh")
     assert len(made) == 64
     assert sorted(path.name for path in data_dir.iterdir()) == ["refresh.key"]
+
+
+def test_a_folder_that_cannot_be_synced_hinders_no_key(
+    data_dir: Path, ambient: FixedAmbient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fsync
+
+    def only_files(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError("Invalid argument")
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", only_files)
+    keys = KeyFiles(data_dir, ambient)
+    before = keys.secret("jwt")
+    keys.replace_signing("HS256", ambient.now() + 60)
+    assert [kept for _, kept in keys.replaced("HS256")] == [before]
+    assert keys.secret("jwt") != before
