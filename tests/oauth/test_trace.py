@@ -550,13 +550,13 @@ async def test_a_key_in_the_wrong_place_is_not_kept(client, browser, services, s
         for padding in ("", "/" + "p" * 140):
             match place:
                 case "path":
-                    await client.fetch(f"/no{padding}/{key}")
+                    await client.fetch(f"/no{padding}/{key}", "POST", {})
                 case "escaped":
-                    await client.fetch(f"/token{padding}%3Dcode%3D{key}")
+                    await client.fetch(f"/no{padding}%3Dcode%3D{key}", "POST", {})
                 case "escaped twice":
-                    await client.fetch(f"/token{padding}%253Dcode%253D{key}%2526")
+                    await client.fetch(f"/no{padding}%253Dcode%253D{key}%2526", "POST", {})
                 case "encoded query":
-                    await client.fetch(f"/no{padding}%3fcode={key}&state=short")
+                    await client.fetch(f"/no{padding}%3fcode={key}&state=short", "POST", {})
                 case "client_id":
                     await client.fetch(f"/authorize?client_id={padding}{'/' if padding else ''}{key}&code_challenge=c")
                 case "user agent":
@@ -566,6 +566,7 @@ async def test_a_key_in_the_wrong_place_is_not_kept(client, browser, services, s
     told += str([dict(row) for row in await services.database.fetch_all("select * from stories")])
     assert not [key for key in keys if key[:20] in told]
     assert "state=short" not in told
+    assert ("[secret]" in told) == (place != "encoded query")
 
 
 async def test_the_trace_goes_on_after_a_failure(client, services, monkeypatch, caplog):
