@@ -173,32 +173,39 @@ class Stories:
         """What the same address looked at before it said whose client it is, belongs to this story."""
         elsewhere = list(islice(self._elsewhere(story, taken, now), MOST_ELSEWHERE))
         # A browser does not say for which program it came; of some clients it is known.
-        first = None if elsewhere and taken.kind in BROWSER else self._first_steps(story, taken, now)
-        if first is not None:
+        own = [] if elsewhere and taken.kind in BROWSER else self._first_steps(story, taken, now)
+        for first in own:
             self._drop(first.story_id)
-            return _begun(story, first).model_copy(
+            story = _begun(story, first).model_copy(
                 update={
                     "addresses": _with(story.addresses, *first.addresses),
                     "user_agent": first.user_agent or story.user_agent,
                     "user_agents": _with(story.user_agents, *first.user_agents),
                 }
             )
+        if own:
+            return story
         # Anybody can call himself so: the story has these steps, and what comes from there later is not the client's.
         for first in elsewhere:
             self._drop(first.story_id)
             story = _begun(story, first)
         return story
 
-    def _first_steps(self, story: Story, taken: Taken, now: int) -> Story | None:
-        """Of the same program; of another where there is no other choice, for some clients are several programs."""
+    def _first_steps(self, story: Story, taken: Taken, now: int) -> list[Story]:
+        """Of the same program; of another where there is no other choice, for some clients are several programs.
+
+        Of a client that comes back it is known which they are: what each has looked at is taken.
+        """
         found = [self._stories[one] for one in self._nameless.get(taken.address, ()) if one != story.story_id]
         found = [first for first in found if _leads_to(taken, story, first, now)]
+        if taken.kind in COMES_BACK:
+            return found
         if taken.kind in BROWSER:
-            return found[0] if len(found) == 1 else None
+            return found if len(found) == 1 else []
         own = [first for first in found if taken.user_agent in first.user_agents]
         if own:
-            return own[-1]
-        return found[0] if len(found) == 1 and not _is_another_program(found[0], taken) else None
+            return own[-1:]
+        return found if len(found) == 1 and not _is_another_program(found[0], taken) else []
 
     def _keep(self, story: Story) -> None:
         before = self._stories.pop(story.story_id, None)
