@@ -123,22 +123,15 @@ class BaseHandler(web.RequestHandler):
             return
         # Cut: a stranger chooses how long it is.
         path = self.request.path[:200]
-        if isinstance(value, MissingToken):
-            logger.debug(
-                "request_refused",
-                extra=log.bounded(value.error, path=path, error=value.error, reason=value.description),
-            )
-        elif isinstance(value, OAuthError):
-            logger.info(
-                "request_refused",
-                extra=log.bounded(value.error, path=path, error=value.error, reason=value.description),
-            )
+        if isinstance(value, OAuthError):
+            level = logging.DEBUG if isinstance(value, MissingToken) else logging.INFO
+            about = log.bounded(value.error, path=path, error=value.error, reason=value.description)
+            logger.log(level, "request_refused", extra=about)
         elif isinstance(value, PageError):
             logger.info("request_refused", extra=log.bounded("page", path=path, reason=value.for_owner))
         elif isinstance(value, web.HTTPError) and value.status_code < 500:
-            logger.info(
-                "request_refused", extra=log.bounded(str(value.status_code), path=path, status=value.status_code)
-            )
+            status = value.status_code
+            logger.info("request_refused", extra=log.bounded(str(status), path=path, status=status))
         else:
             logger.error("request_failed", exc_info=value, extra=log.bounded(path=path))
 
