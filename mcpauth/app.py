@@ -13,7 +13,6 @@ from tornado import web
 
 from . import __version__, log
 from .ambient import Ambient
-from .client_operations import ClientOperations
 from .errors import SettingsError
 from .fetch.fetcher import Fetcher, Resolve
 from .gateway import build as gateway_build
@@ -53,7 +52,10 @@ from .oauth.tailnet_sign_in import TailnetSignIn
 from .oauth.token import TokenEndpoint
 from .oauth.trace import Trace
 from .oauth.ways_in import WaysIn
-from .operations import Operations
+from .operations.clients import ClientOperations
+from .operations.operations import Operations
+from .operations.sessions import SessionOperations
+from .operations.users import UserOperations
 from .presence import Presence
 from .settings import Settings
 from .store.client_approvals import ClientApprovalStore
@@ -333,7 +335,10 @@ async def build_services(
             users=users,
             clients=clients,
             sessions=sessions,
-            connections=ClientOperations(
+            of_users=UserOperations(
+                users=users, sessions=sessions, passwords=passwords, admission=admission, ambient=ambient
+            ),
+            of_clients=ClientOperations(
                 users=users,
                 clients=clients,
                 approvals=client_approvals,
@@ -342,9 +347,10 @@ async def build_services(
                 registration=registration,
                 ambient=ambient,
             ),
+            of_sessions=SessionOperations(
+                users=users, clients=clients, grants=grants, sessions=sessions, ambient=ambient
+            ),
             notices=NoticeStore(database),
-            passwords=passwords,
-            admission=admission,
             ways_in=ways_in,
             trace=trace,
             presence=presence,

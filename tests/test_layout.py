@@ -26,15 +26,13 @@ MAY_IMPORT = {
     "fetch": "errors models",
     "gateway": "ambient errors log models store",
     "oauth": "ambient errors identity log models store",
-    "client_operations": "ambient errors log models oauth store",
-    "operations": "ambient client_operations errors identity log models oauth presence store",
+    "operations": "ambient errors identity log models oauth presence store",
     "presence": "ambient",
     "host": "ambient errors fetch gateway log models replay settings store",
     "replay": "ambient errors models",
     "web": "ambient errors gateway log models oauth operations presence",
-    "app": "ambient client_operations errors fetch gateway host identity log models oauth operations presence"
-    " settings store web",
-    "cli": "ambient app client_operations control errors host log models oauth operations replay settings",
+    "app": "ambient errors fetch gateway host identity log models oauth operations presence settings store web",
+    "cli": "ambient app control errors host log models oauth operations replay settings",
     "__main__": "cli",
 }
 

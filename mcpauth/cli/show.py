@@ -5,7 +5,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..client_operations import told
+from ..operations.clients import told
 
 COLUMNS = {
     "user list": ("name", "role", "signs_in_with", "sessions", "created_at"),

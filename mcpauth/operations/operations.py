@@ -1,30 +1,29 @@
-"""What an operator can do: the commands call it, and later the admin pages, so that the two cannot drift."""
+"""Every operation by its name; those on the server as a whole, and on connection attempts, are here."""
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from . import log
-from .ambient import Ambient, iso
-from .client_operations import ClientOperations, find_user
-from .errors import OperationError, WrongUsage
-from .identity import password as password_rules
-from .identity.password import Passwords
-from .models.findings import Finding
-from .models.records import Role, Story, User
-from .oauth import client_profiles
-from .oauth.access_token import AccessTokens
-from .oauth.admission import Admission
-from .oauth.endings import judge
-from .oauth.setup import name_problem
-from .oauth.signing_keys import SigningKeys
-from .oauth.trace import Trace
-from .oauth.ways_in import NAMES, WaysIn
-from .presence import Presence
-from .store.clients import ClientStore
-from .store.notices import NoticeStore
-from .store.sessions import SessionStore
-from .store.users import UserStore
+from .. import log
+from ..ambient import Ambient, iso
+from ..errors import OperationError
+from ..models.findings import Finding
+from ..models.records import Story, User
+from ..oauth import client_profiles
+from ..oauth.access_token import AccessTokens
+from ..oauth.endings import judge
+from ..oauth.signing_keys import SigningKeys
+from ..oauth.trace import Trace
+from ..oauth.ways_in import NAMES, WaysIn
+from ..presence import Presence
+from ..store.clients import ClientStore
+from ..store.notices import NoticeStore
+from ..store.sessions import SessionStore
+from ..store.users import UserStore
+from .clients import ClientOperations
+from .sessions import SessionOperations
+from .users import UserOperations
+from .values import Answer, Operation
 
 logger = logging.getLogger(__name__)
 
@@ -34,8 +33,6 @@ NOTICES = {
     "refresh_token_reused": "A refresh token of {about} was used twice: somebody may have copied it. "
     "Its access was ended; connect {about} again.",
 }
-
-Answer = dict[str, Any]
 
 
 class Operations:
@@ -50,10 +47,10 @@ class Operations:
         users: UserStore,
         clients: ClientStore,
         sessions: SessionStore,
-        connections: ClientOperations,
+        of_users: UserOperations,
+        of_clients: ClientOperations,
+        of_sessions: SessionOperations,
         notices: NoticeStore,
-        passwords: Passwords,
-        admission: Admission,
         ways_in: WaysIn,
         trace: Trace,
         presence: Presence,
@@ -64,23 +61,19 @@ class Operations:
         situation: Callable[[], Answer],
         ambient: Ambient,
     ) -> None:
-        self._users, self._clients, self._sessions, self._connections = users, clients, sessions, connections
-        self._notices, self._passwords, self._ways_in = notices, passwords, ways_in
-        self._admission, self._trace, self._presence, self._look = admission, trace, presence, look
+        self._users, self._clients, self._sessions = users, clients, sessions
+        self._of_clients, self._notices, self._ways_in = of_clients, notices, ways_in
+        self._trace, self._presence, self._look = trace, presence, look
         self._access_tokens, self._signing_keys = access_tokens, signing_keys
         self.summary, self._situation, self._ambient = summary, situation, ambient
-        self._by_name: dict[str, Callable[..., Awaitable[Any]]] = {
+        self._by_name: dict[str, Operation] = {
             "config": self.config,
             "status": self.status,
             "presence": self.presence,
             "rotate-keys": self.rotate_keys,
-            "user list": self.user_list,
-            "user add": self.user_add,
-            "user approve": self.user_approve,
-            "user remove": self.user_remove,
-            "user role": self.user_role,
-            "user password": self.user_password,
-            **connections.by_name,
+            **of_users.by_name,
+            **of_clients.by_name,
+            **of_sessions.by_name,
             "trace list": self.trace_list,
             "trace show": self.trace_show,
         }
@@ -111,7 +104,7 @@ class Operations:
                 "browsers": sum(one.grant is None for one in live),
                 "clients": sum(one.grant is not None for one in live),
             },
-            "waiting": await self._connections.waiting(),
+            "waiting": await self._of_clients.waiting(),
             "problems": [one.model_dump(exclude={"verdict"}) for one in await self.problems()],
             "notices": await self.notices(),
         }
@@ -137,7 +130,7 @@ class Operations:
 
     async def banners(self, user: User) -> list[str]:
         """What ``user`` should know, on every page; an owner also hears of clients that wait."""
-        waiting = await self._connections.banners() if user.role == "owner" else []
+        waiting = await self._of_clients.banners() if user.role == "owner" else []
         return [*waiting, *await self.notices(user.user_id)]
 
     async def notices(self, user_id: str | None = None) -> list[str]:
@@ -147,74 +140,6 @@ class Operations:
             f"{iso(one.created_at)}  {NOTICES[one.kind].format(about=one.about)}"
             for one in await self._notices.list_since(since, user_id)
         ]
-
-    # Users
-
-    async def user_list(self) -> list[Answer]:
-        now = self._ambient.now()
-        return [
-            {
-                "name": one.user.name,
-                "role": one.user.role,
-                "signs_in_with": [
-                    *(["password"] if one.has_password else []),
-                    *(f"{identity.provider}:{identity.login}" for identity in one.identities),
-                ],
-                "sessions": len(self._sessions.list_live(now, one.user.user_id)),
-                "created_at": iso(one.user.created_at),
-                "user_id": one.user.user_id,
-            }
-            for one in await self._users.list_all()
-        ]
-
-    async def user_add(self, name: str, role: Role, password: str) -> Answer:
-        if problem := name_problem(name) or password_rules.problem(password):
-            raise WrongUsage(problem)
-        if role not in ("owner", "member"):
-            raise WrongUsage("the role must be owner or member")
-        password_hash = await self._passwords.hash(password)
-        user_id, now = self._ambient.identifier(), self._ambient.now()
-        user = await self._users.add(user_id, name, role, now, password_hash=password_hash)
-        if user is None:
-            raise OperationError(f"there is a user {name} already; give them another password with: user password")
-        logger.info("user_added", extra=log.fields(user_id=user_id, name=name, role=role))
-        return {"name": user.name, "role": user.role, "user_id": user.user_id}
-
-    async def user_approve(self, name: str) -> Answer:
-        user = await find_user(self._users, name)
-        if user.role != "pending":
-            raise OperationError(f"{user.name} is not waiting for approval: the role is {user.role}")
-        return await self.user_role(name, "member")
-
-    async def user_role(self, name: str, role: Role) -> Answer:
-        user = await find_user(self._users, name)
-        if role not in ("owner", "member", "pending"):
-            raise WrongUsage("the role must be owner, member or pending")
-        if not await self._users.set_role(user.user_id, role, self._ambient.now()):
-            raise OperationError(f"{user.name} is the last owner; make somebody else an owner first")
-        logger.info("user_role_set", extra=log.fields(user_id=user.user_id, role=role))
-        return {"name": user.name, "role": role, "user_id": user.user_id}
-
-    async def user_remove(self, name: str) -> Answer:
-        user = await find_user(self._users, name)
-        listed = [one for one in await self._users.identities(user.user_id) if self._admission.lists(one)]
-        if not await self._users.remove(user.user_id, self._ambient.now()):
-            raise OperationError(f"{user.name} is the last owner; make somebody else an owner first")
-        logger.info("user_removed", extra=log.fields(user_id=user.user_id))
-        return {
-            "name": user.name,
-            "user_id": user.user_id,
-            "still_allowed": [f"{one.provider}:{one.login}" for one in listed],
-        }
-
-    async def user_password(self, name: str, password: str) -> Answer:
-        """A new password; every browser session ends, because whoever had the old one may be in there."""
-        user = await find_user(self._users, name)
-        if problem := password_rules.problem(password):
-            raise WrongUsage(problem)
-        await self._users.set_password(user.user_id, await self._passwords.hash(password), self._ambient.now())
-        logger.info("password_set", extra=log.fields(user_id=user.user_id))
-        return {"name": user.name, "user_id": user.user_id}
 
     # Connection attempts
 
