@@ -66,11 +66,6 @@ class Replies:
                     return message
                 self._session.mailbox.put(message)
 
-    @property
-    def undecided(self) -> bool:
-        """Whether it may turn out that the client must begin anew, which only a status can say."""
-        return self._source is None and self._session.endpoint is not None
-
     def begin_stream(self) -> EventStream | None:
         """What comes from now on is sent as events."""
         self.stream = self._session.events.begin(self._session.handshake.version)

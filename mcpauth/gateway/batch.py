@@ -72,10 +72,6 @@ class BatchReplies:
         for replies in self._replies:
             replies.streams = streams
 
-    @property
-    def undecided(self) -> bool:
-        return any(isinstance(replies, Replies) and replies.undecided for replies in self._replies)
-
     def begin_stream(self) -> EventStream | None:
         """What comes from now on is sent as events."""
         self._streaming = True

@@ -158,6 +158,8 @@ class McpHandler(EventStreamHandler):
                     self.write_message(_status(replies), message)
                     return
                 self._begin_answer()
+                if replies.error is not None:
+                    self.tell_refusal(replies.error)
                 event_id = None if self._stream is None else self._stream.put(message)
                 await self._write_event(Event(event_id, message))
             self.finish()
@@ -191,9 +193,6 @@ class McpHandler(EventStreamHandler):
         connection.stream.close()
 
     def _keep_alive(self) -> None:
-        if isinstance(self._replies, Resumable) and self._replies.undecided and not self._streaming:
-            self._slow.add(self._keep_alive)
-            return
         if not self._flushing:
             self._begin_answer()
         super()._keep_alive()

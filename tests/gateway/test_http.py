@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import sys
 
 import pytest
 from tornado.httpclient import AsyncHTTPClient, HTTPRequest
@@ -170,48 +169,6 @@ async def test_an_answer_that_takes_long_becomes_a_stream_that_is_kept_alive(ser
     await server.post("/mcp/fake", {"method": "notifications/cancelled", "params": {"requestId": 1}})
     assert b'"error"' in await reader.read()
     writer.close()
-
-
-# It starts when it may, and has more than before when it is told to.
-CHANGING = """
-import json, pathlib, sys, time
-here = pathlib.Path(sys.argv[1])
-while (here / "wait").exists():
-    time.sleep(0.01)
-able = {"tools": {}, **({"prompts": {}} if (here / "more").exists() else {})}
-about = {"protocolVersion": "2025-06-18", "capabilities": able, "serverInfo": {"name": "x", "version": "1"}}
-for line in sys.stdin:
-    asked = json.loads(line)
-    if "id" in asked:
-        known = {"initialize": about, "tools/list": {"tools": []}, "prompts/list": {"prompts": []}}.get(asked["method"])
-        answer = {"error": {"code": -32601, "message": "no such method"}} if known is None else {"result": known}
-        print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], **answer}), flush=True)
-"""
-
-
-async def test_that_a_client_must_begin_anew_is_a_status_however_long_that_takes_to_know(
-    serve, child, monkeypatch, tmp_path
-):
-    gateway = await serve(child("fake", command=sys.executable, args=("-c", CHANGING, str(tmp_path))))
-    await gateway.settled()
-    overdue, keep_alive = asyncio.Event(), McpHandler._keep_alive
-
-    def noticed(handler):
-        keep_alive(handler)
-        overdue.set()
-
-    monkeypatch.setattr(McpHandler, "_keep_alive", noticed)
-    server = Server(gateway, json_within=0.05)
-    await server.begin("/mcp/fake")
-    for name in ("wait", "more"):
-        (tmp_path / name).touch()
-    asking = asyncio.ensure_future(server.post("/mcp/fake", call("x")))
-    await overdue.wait()
-    (tmp_path / "wait").unlink()
-    reply = await asking
-    assert reply.code == 404
-    assert "initialize again" in json.loads(reply.body)["error"]["message"]
-    await server.close()
 
 
 async def test_what_the_server_says_by_itself_comes_over_get(server, monkeypatch):
