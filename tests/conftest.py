@@ -11,8 +11,9 @@ from tornado import web
 from tornado.ioloop import IOLoop
 
 from mcpauth.ambient import Ambient
-from mcpauth.app import Services, build_services, make_app
+from mcpauth.app import Services, build_services
 from mcpauth.models.records import User
+from mcpauth.routes import make_app
 from mcpauth.settings import Settings
 from mcpauth.store.database import Database
 from mcpauth.web.server import LimitedServer

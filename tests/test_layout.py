@@ -13,7 +13,7 @@ from mcpauth.oauth import client_profiles
 PACKAGE = Path(__file__).parent.parent / "mcpauth"
 FILES = [path for path in sorted(PACKAGE.rglob("*.py")) if path.name != "__init__.py"]
 
-# web -> oauth | gateway | operations -> store -> models, oauth -> identity. app, cli and __main__ put them together.
+# web -> oauth | gateway | operations -> store -> models, oauth -> identity. app, routes and cli put them together.
 MAY_IMPORT = {
     "ambient": "",
     "errors": "",
@@ -31,8 +31,9 @@ MAY_IMPORT = {
     "host": "ambient errors fetch gateway log models replay settings store",
     "replay": "ambient errors models",
     "web": "ambient errors gateway log models oauth operations presence",
-    "app": "ambient errors fetch gateway host identity log models oauth operations presence settings store web",
-    "cli": "ambient app control errors host log models oauth operations replay settings",
+    "app": "ambient errors fetch gateway host identity log models oauth operations presence settings store",
+    "routes": "app errors log models oauth settings web",
+    "cli": "ambient app control errors host log models oauth operations replay routes settings",
     "__main__": "cli",
 }
 
@@ -44,8 +45,8 @@ ONLY_IN = {
     "secrets": "ambient",
     "random": "ambient",
     "uuid": "ambient",
-    "tornado": "web app cli",
-    "tornado.web": "web app",
+    "tornado": "web routes cli",
+    "tornado.web": "web routes",
     "argparse": "cli",
     "getpass": "cli",
     "signal": "cli gateway",

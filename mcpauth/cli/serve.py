@@ -16,10 +16,11 @@ from tornado.netutil import bind_sockets, bind_unix_socket
 
 from .. import __version__, log
 from ..ambient import Ambient
-from ..app import Services, build_services, make_app, make_server, prepare_data_dir
+from ..app import Services, build_services, prepare_data_dir
 from ..control import NAME, ControlServer
 from ..errors import DataDirectoryBusy, SettingsError
 from ..oauth.ways_in import NAMES
+from ..routes import make_app, make_server
 from ..settings import LOOPBACK_HOSTS, Settings
 
 logger = logging.getLogger(__name__)

@@ -89,10 +89,10 @@ def test_the_command_works_without_the_checkout(installed: Path, tmp_path: Path)
 def test_its_pages_and_static_files_are_found(installed: Path, tmp_path: Path) -> None:
     program = """
 from pathlib import Path
-from mcpauth import app
-assert {"mcpauth.css", "mcpauth.js", "logo.svg"} <= {path.name for path in Path(app.static_dir()).iterdir()}
-assert Path(app.static_dir()).parent == Path(app.__file__).parent
-assert (Path(app.__file__).parent / "templates" / "consent.html").exists()
+from mcpauth import routes
+assert {"mcpauth.css", "mcpauth.js", "logo.svg"} <= {path.name for path in Path(routes.static_dir()).iterdir()}
+assert Path(routes.static_dir()).parent == Path(routes.__file__).parent
+assert (Path(routes.__file__).parent / "templates" / "consent.html").exists()
 print("found")
 """
     assert run(installed, tmp_path, "python", "-c", program) == "found\n"

@@ -11,7 +11,8 @@ import pytest
 from tornado.httpserver import HTTPServer
 
 from mcpauth import __version__
-from mcpauth.app import Services, build_services, make_app
+from mcpauth.app import Services, build_services
+from mcpauth.routes import make_app
 from mcpauth.settings import Settings
 from tests.browser import Browser, Page
 from tests.conftest import ORIGIN, FixedAmbient

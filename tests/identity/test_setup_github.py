@@ -7,7 +7,8 @@ import pytest
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
-from mcpauth.app import Services, build_services, make_app
+from mcpauth.app import Services, build_services
+from mcpauth.routes import make_app
 from mcpauth.settings import Settings
 from tests.browser import Browser
 from tests.conftest import ORIGIN, PASSWORD, FixedAmbient

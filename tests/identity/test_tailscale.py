@@ -12,12 +12,13 @@ import pytest
 from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 
-from mcpauth.app import Services, make_app, make_server
+from mcpauth.app import Services
 from mcpauth.cli.serve import listen
 from mcpauth.errors import IdentityError
 from mcpauth.host import tailscale as local_api
 from mcpauth.identity.tailscale import Tailscale
 from mcpauth.models.tailscale import Status, Visitor, Whois
+from mcpauth.routes import make_app, make_server
 from tests.browser import Browser, Page
 from tests.conftest import FixedAmbient
 from tests.fakes.github import FakeGitHub

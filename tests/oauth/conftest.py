@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mcpauth.app import Services, build_services, make_app
+from mcpauth.app import Services, build_services
+from mcpauth.routes import make_app
 from mcpauth.settings import Settings
 from tests.conftest import ORIGIN
 from tests.oauth_client import ROOT, SEED, OAuthClient

@@ -16,11 +16,12 @@ from tornado.httpserver import HTTPServer
 from tornado.ioloop import IOLoop
 from tornado.testing import bind_unused_port
 
-from mcpauth.app import Services, build_services, make_app, make_server
+from mcpauth.app import Services, build_services
 from mcpauth.replay.attempt import Attempt
 from mcpauth.replay.play import Outcome, play
 from mcpauth.replay.sequence import Client, Run
 from mcpauth.replay.wire import Wire
+from mcpauth.routes import make_app, make_server
 from mcpauth.settings import Settings
 from tests.browser import Browser, Page
 from tests.conftest import PASSWORD, FixedAmbient
