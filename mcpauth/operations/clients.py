@@ -8,8 +8,8 @@ from ..ambient import Ambient, iso
 from ..errors import OAuthError, OperationError, WrongUsage
 from ..models.records import Client, ClientApproval
 from ..oauth import client_id_url, client_profiles
-from ..oauth.authorization import display_name, visible
 from ..oauth.client_metadata import read_metadata
+from ..oauth.client_name import display_name, visible
 from ..oauth.client_registration import ClientRegistration
 from ..store.client_approvals import ClientApprovalStore
 from ..store.clients import ClientStore

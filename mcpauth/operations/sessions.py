@@ -6,7 +6,7 @@ from .. import log
 from ..ambient import Ambient, iso
 from ..errors import OperationError, WrongUsage
 from ..models.records import Grant
-from ..oauth.authorization import display_name
+from ..oauth.client_name import display_name
 from ..store.clients import ClientStore
 from ..store.grants import GrantStore
 from ..store.sessions import LiveSession, SessionStore

@@ -7,7 +7,8 @@ from ..gateway.catalogue import BackendState
 from ..gateway.gateway import Gateway
 from ..models.records import StepKind, User
 from ..oauth import client_profiles, redirect_uri, scope
-from ..oauth.authorization import Authorization, ConsentQuestion, display_name
+from ..oauth.authorization import Authorization, ConsentQuestion
+from ..oauth.client_name import display_name
 from . import ticks
 from .sign_in import SignInSteps
 
