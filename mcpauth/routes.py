@@ -15,13 +15,13 @@ from .oauth import resource_metadata
 from .oauth.issuer import issuers
 from .settings import Settings
 from .web.authorize import AuthorizeHandler
-from .web.base import NotFoundHandler
 from .web.consent import ConsentHandler
 from .web.gate import Gate
 from .web.information import HealthHandler, HomeHandler, MeHandler, ProvidersHandler, UserInfoHandler
 from .web.limits import UNLIMITED, WITH_MESSAGES, LimitedApplication
 from .web.mcp import JSON_WITHIN, McpHandler
 from .web.metadata import JWKSHandler, NoDocumentHandler, ResourceMetadataHandler, ServerMetadataHandler
+from .web.not_found import NotFoundHandler
 from .web.overdue import Overdue
 from .web.presence import PresenceHandler
 from .web.registration import ClientConfigurationHandler, RegistrationHandler

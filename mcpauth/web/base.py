@@ -1,8 +1,7 @@
-"""What all handlers share: headers, errors, forms; JSON for programs and pages for people."""
+"""What all handlers share: headers, errors, the look of a page; and what those for programs share: JSON and forms."""
 
 import json
 import logging
-import re
 from collections.abc import Sequence
 from typing import Any, TypeVar
 from urllib.parse import parse_qsl
@@ -17,7 +16,6 @@ from ..ambient import http_date
 from ..errors import InvalidRequest, InvalidTarget, MissingToken, OAuthError, PageError
 from ..models.records import StepKind, User
 from ..oauth.authorization import RedirectedError
-from ..oauth.browser_session import BrowserSessions
 from ..oauth.trace import Trace
 from .site import Site
 
@@ -43,11 +41,6 @@ REFUSALS = {
     405: ("method_not_allowed", "Not like this", "This address does not take that kind of request."),
     500: ("server_error", "This did not work", "Something went wrong in this server; its log says what."),
 }
-
-# Of paths that exist, and of what is left of them.
-OF_CLIENTS = re.compile(
-    r"/(oauth-authorization-server|oauth-protected-resource|openid-configuration)(/|$)|/(token|register|authorize)$"
-)
 
 CORS_HEADERS = "Authorization, Content-Type, Accept, MCP-Protocol-Version, Mcp-Session-Id, Mcp-Method, Mcp-Name"
 
@@ -292,84 +285,3 @@ class JSONHandler(BaseHandler):
         """The token of the Authorization header; empty when there is none (RFC 6750 §2.1)."""
         scheme, _, token = self.request.headers.get("Authorization", "").partition(" ")
         return token.strip() if scheme.lower() == "bearer" else ""
-
-
-class PageHandler(BaseHandler):
-    """A handler for people."""
-
-    def set_default_headers(self) -> None:
-        self.set_page_headers()
-
-    async def prepare(self) -> None:
-        super().prepare()
-        # Beside the XSRF token: a browser says itself when another site made it send the form.
-        sent_by = self.request.headers.get("Sec-Fetch-Site", "same-origin")
-        if self.request.method == "POST" and sent_by not in ("same-origin", "none"):
-            raise web.HTTPError(403)
-        cookie = self.read_cookie("session")
-        if cookie:
-            self.user = await self.browser_sessions.find(cookie)
-        if self.user is not None:
-            self.banners = await self.settings["banners"](self.user)
-
-    @property
-    def browser_sessions(self) -> BrowserSessions:
-        found: BrowserSessions = self.settings["browser_sessions"]
-        return found
-
-    def read_cookie(self, name: str) -> str:
-        return self.get_cookie(self.site.cookie_name(name)) or ""
-
-    def write_cookie(self, name: str, value: str, ttl: int) -> None:
-        self.set_cookie(
-            self.site.cookie_name(name),
-            value,
-            max_age=ttl,
-            path="/",
-            httponly=True,
-            secure=self.site.secure_cookies,
-            samesite="lax",
-        )
-
-    def drop_cookie(self, name: str) -> None:
-        # A __Host- cookie is only overwritten by one with the same attributes.
-        self.clear_cookie(
-            self.site.cookie_name(name), path="/", httponly=True, secure=self.site.secure_cookies, samesite="lax"
-        )
-
-    async def sign_in(self, user: User, password_hash: str | None = None) -> None:
-        """Open a browser session for ``user``, with a new cookie whatever the browser came with.
-
-        Raises PageError when the user, or the password that was checked, is not good any more.
-        """
-        cookie = await self.browser_sessions.open(user, self.read_cookie("session") or None, password_hash)
-        if cookie is None:
-            raise PageError(403, "You cannot sign in", "Your account was changed a moment ago. Try again.")
-        self.write_cookie("session", cookie, self.site.session_ttl)
-        self.user = user
-
-    def write_failure(self, status: int, title: str, hint: str, error: str) -> None:
-        if not self.accepts_html():
-            super().write_failure(status, title, hint, error)
-            return
-        self.error_page(status, title, hint, error)
-
-
-class NotFoundHandler(PageHandler):
-    """Everything that has no route: JSON, or a page for a browser."""
-
-    def check_xsrf_cookie(self) -> None:
-        pass
-
-    async def prepare(self) -> None:
-        BaseHandler.prepare(self)
-        if self._is_of_a_client:
-            self.step = "lost"
-        raise web.HTTPError(404)
-
-    @property
-    def _is_of_a_client(self) -> bool:
-        """Whether a client asks: a proxy changes the path, or the address is misspelt. Scanners ask for the rest."""
-        if OF_CLIENTS.search(self.request.path):
-            return True
-        return self.request.method == "POST" and self.sends_json()

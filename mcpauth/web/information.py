@@ -12,7 +12,8 @@ from ..oauth.access_token import AccessTokens, Claims, challenge
 from ..oauth.profile import Profile, Profiles
 from ..oauth.ways_in import NAMES, WaysIn
 from . import guide
-from .base import JSONHandler, PageHandler
+from .base import JSONHandler
+from .page import PageHandler
 
 
 class HomeHandler(PageHandler):

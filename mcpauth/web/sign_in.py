@@ -10,7 +10,7 @@ from ..oauth.sign_in import Arrival, Departure, KnownBrowser, PasswordSignIn, Pr
 from ..oauth.tailnet_sign_in import TailnetSignIn
 from ..oauth.trace import attempt_of
 from ..oauth.ways_in import WaysIn
-from .base import PageHandler
+from .page import PageHandler
 from .visitor import visitor_of
 
 MOST_DEPARTURES = 6
