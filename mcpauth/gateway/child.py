@@ -11,6 +11,7 @@ from .pipes import STDERR, STDIN, STDOUT, Pipes
 from .process import Process
 from .reaper import MARK, Reaper
 from .stderr import StderrLog
+from .stray import Stray
 
 # A frame of LIMIT with the ids that were exchanged in it, and some room.
 LINE_LIMIT = LIMIT + 64 * 1024
@@ -18,12 +19,10 @@ LINE_LIMIT = LIMIT + 64 * 1024
 BACKLOG = 2 * LIMIT
 # How long is read no more of what it complains, when that is too much.
 BREATH = 0.1
-# After so many lines that nobody waits for, so long is read nothing: others have their turn.
-STRAY, PAUSE = 100, 0.01
 
 
 class Child:
-    """A process in a group of its own. ``line`` gets what it writes, and says whether anybody waits for that;
+    """A process in a group of its own. ``line`` gets what it writes, and says how many messages in it nobody waits for;
     ``ended`` gets why it is gone.
 
     Not with streams: a line reaches whoever waits for it in the callback that read it.
@@ -32,7 +31,7 @@ class Child:
     def __init__(
         self,
         name: str,
-        line: Callable[[bytes], bool],
+        line: Callable[[bytes], int],
         ended: Callable[[str], None],
         grace: float,
         reaper: Reaper | None,
@@ -47,7 +46,7 @@ class Child:
         self._reason: str | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._breath: asyncio.TimerHandle | None = None
-        self._stray = 0
+        self._stray = Stray()
         self._unheard: list[bytes] = []
         self._pause: asyncio.TimerHandle | None = None
         self._held = False
@@ -64,7 +63,7 @@ class Child:
         *,
         env: Mapping[str, str],
         cwd: Path,
-        line: Callable[[bytes], bool],
+        line: Callable[[bytes], int],
         ended: Callable[[str], None],
         grace: float,
         reaper: Reaper | None = None,
@@ -146,7 +145,7 @@ class Child:
         self._reason = "it was stopped"
         if self._gone.is_set():
             return
-        self._line = lambda line: True  # Nobody waits any more, so there is nothing to wait for either.
+        self._line = lambda line: 0  # Nobody waits any more, so there is nothing to wait for either.
         self.go_on()
         self._listen()
         self._flush()
@@ -205,12 +204,10 @@ class Child:
 
     def _hear(self, lines: list[bytes]) -> None:
         for number, line in enumerate(lines, 1):
-            if line and not line.isspace() and self._line(line):
-                continue
-            self._stray += 1
-            if self._stray == STRAY:
-                self._stray, self._unheard = 0, lines[number:]
-                self._pause = asyncio.get_running_loop().call_later(PAUSE, self._paused)
+            stray = self._line(line) if line and not line.isspace() else 1
+            if stray and (pause := self._stray.heard(stray)) is not None:
+                self._unheard = lines[number:]
+                self._pause = asyncio.get_running_loop().call_later(pause, self._paused)
                 self._read()
                 return
 

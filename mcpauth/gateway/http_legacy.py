@@ -96,9 +96,8 @@ class LegacyHttpSession(HttpSession):
                     if response.status in (404, 405):
                         return
                     if is_stream(response):
-                        async for event in self._upstream.events(response, source):
-                            if event.name == "message":
-                                self._hear(event.data, None)
+                        events = self._upstream.events(response, source)
+                        await follow(events, lambda data: self._hear(data, None), Room(), lambda: False)
                     elif response.status < 500:
                         raise self._upstream.refusal(response)
             except Disconnected:
@@ -162,11 +161,11 @@ class LegacyHttpSession(HttpSession):
         events = self._upstream.events(response, source)
         await follow(events, lambda data: self._hear(data, sent), room, lambda: sent.number not in self._in_flight)
 
-    def _heard(self, frame: Frame, sent: Sent | None) -> None:
+    def _heard(self, frame: Frame, sent: Sent | None) -> bool:
         if sent is not None and "result" in frame and _is_greeting(sent):
             self._greeted = True
             self._version = _visible(frames.text(frames.members(frame["result"]).get("protocolVersion")))
-        super()._heard(frame, sent)
+        return super()._heard(frame, sent)
 
     def _lost(self, asking: Sent | None) -> BackendUnavailable:
         """Nothing more is said in this session, not even good-bye. Only what was ``asking`` was not run."""

@@ -80,14 +80,15 @@ class ModernRequests:
             if not exchange.ended:
                 raise self._upstream.refusal(response)
 
-    def _hear(self, data: bytes, exchange: Exchange) -> None:
+    def _hear(self, data: bytes, exchange: Exchange) -> int:
+        """How many messages that nobody waits for there are in it: it is one message, or none."""
         try:
             frame = frames.decode(data)
         except GatewayError as error:
             self._log("backend_message_skipped", error.message)
-            return
+            return 1
         if exchange.ended:
-            return
+            return 1
         if "method" not in frame and ("result" in frame or "error" in frame):
             # Errors about the request as such may come without its id.
             exchange.finish({**frame, "id": exchange.request_id})
@@ -96,6 +97,8 @@ class ModernRequests:
         else:
             # In this era a server asks by its result, and there is no way to answer one that asks anyway.
             self._log("backend_message_skipped", "it is neither a notification nor the response")
+            return 1
+        return 0
 
     def _log(self, event: str, reason: str) -> None:
         logger.warning(event, extra=log.bounded(backend=self._upstream.name, reason=reason))

@@ -147,18 +147,21 @@ class HttpSession:
         except Exception:
             self._in_flight.fail(sent.number, self._unexpected())
 
-    def _hear(self, data: bytes, sent: Sent | None) -> None:
-        """One message, or a batch of them; what is none is skipped."""
+    def _hear(self, data: bytes, sent: Sent | None) -> int:
+        """One message, or a batch of them; what is none is skipped. How much of it is about no request."""
+        stray = 0
         try:
             for frame in frames.messages(data):
-                self._heard(frame, sent)
+                stray += not self._heard(frame, sent)
         except GatewayError as error:
             self._log("backend_message_skipped", error.message)
+            return 1
+        return stray
 
-    def _heard(self, frame: Frame, sent: Sent | None) -> None:
+    def _heard(self, frame: Frame, sent: Sent | None) -> bool:
         """After its response nobody reads the request's stream any more."""
         waiting = sent is not None and sent.number in self._in_flight
-        self._in_flight.heard(frame, sent.exchange if sent is not None and waiting else None)
+        return self._in_flight.heard(frame, sent.exchange if sent is not None and waiting else None)
 
     def _unexpected(self) -> BackendUnavailable:
         """To be called while the exception is handled."""
@@ -170,13 +173,16 @@ class HttpSession:
         logger.log(level, event, extra=log.bounded(backend=self._upstream.name, reason=reason))
 
 
-async def follow(events: Events, hear: Callable[[bytes], None], room: Room, answered: Callable[[], bool]) -> None:
-    """Hear a request's stream to its end; a little beyond the response at most."""
+async def follow(events: Events, hear: Callable[[bytes], int], room: Room, answered: Callable[[], bool]) -> None:
+    """Hear a request's stream to its end; a little beyond the response at most.
+
+    ``hear`` says how many of the messages it was given nobody waits for.
+    """
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(None) as patience:
             async for event in events:
-                if event.name == "message":
-                    hear(event.data)
+                if stray := hear(event.data) if event.name == "message" else 1:
+                    await events.breathe(stray)
                 await room.wait()
                 if patience.when() is None and answered() and not events.complete:
                     patience.reschedule(asyncio.get_running_loop().time() + LINGER)

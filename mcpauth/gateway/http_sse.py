@@ -64,16 +64,17 @@ class SseSession(HttpSession):
         async with await self._upstream.send("GET", {"Accept": EVENT_STREAM}) as response:
             if not is_stream(response):
                 raise self._upstream.refusal(response)
-            async for event in self._upstream.events(response, EventSource()):
+            events = self._upstream.events(response, EventSource())
+            async for event in events:
                 if event.name == "endpoint" and not endpoint.done():
                     endpoint.set_result(self._beneath(event.data))
-                elif event.name == "message":
-                    self._hear(event.data, None)
-                    await self._shared.wait()
+                elif stray := self._hear(event.data, None) if event.name == "message" else 1:
+                    await events.breathe(stray)
+                await self._shared.wait()
 
-    def _heard(self, frame: Frame, sent: Sent | None) -> None:
+    def _heard(self, frame: Frame, sent: Sent | None) -> bool:
         # Nothing in it tells which request it is about: with one in flight, it is that one.
-        self._in_flight.heard(frame, self._in_flight.only)
+        return self._in_flight.heard(frame, self._in_flight.only)
 
     def _beneath(self, given: bytes) -> URL:
         """Our credentials go there: it must be the server that they are for."""

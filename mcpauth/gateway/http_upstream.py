@@ -17,6 +17,7 @@ from .. import __version__, log
 from ..errors import BackendUnavailable
 from .frames import LIMIT
 from .sse import Event, EventSource
+from .stray import Stray
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class Upstream:
         self.name, self.url = name, URL(url)
         self._headers = {"User-Agent": f"mcpauth/{__version__}", **headers}
         self._own = {name.lower() for name in self._headers}
+        self._stray = Stray()
 
     def start(self) -> None:
         # No limit to the number of connections: each stream holds one.
@@ -90,7 +92,7 @@ class Upstream:
 
     def events(self, response: ClientResponse, source: EventSource) -> "Events":
         source.restart()
-        return Events(response, source, self._too_large())
+        return Events(response, source, self._stray, self._too_large())
 
     def refusal(self, response: ClientResponse) -> BackendUnavailable:
         """Why this response, whose body says nothing, is not the one that was asked for."""
@@ -123,8 +125,11 @@ class Upstream:
 class Events:
     """The events of one stream, to its end or to where it was cut. What is not taken is not read either."""
 
-    def __init__(self, response: ClientResponse, source: EventSource, too_large: BackendUnavailable) -> None:
-        self._content, self._source, self._too_large = response.content, source, too_large
+    def __init__(
+        self, response: ClientResponse, source: EventSource, stray: Stray, too_large: BackendUnavailable
+    ) -> None:
+        self._content, self._source = response.content, source
+        self._stray, self._too_large = stray, too_large
         self._ready: deque[Event] = deque()
 
     def __aiter__(self) -> "Events":
@@ -146,7 +151,14 @@ class Events:
             self._ready.extend(self._source.feed(chunk))
             if self._source.size > MESSAGE_LIMIT:
                 raise self._too_large
+            if silent := self._source.take_silent():
+                await self.breathe(silent)
         return self._ready.popleft()
+
+    async def breathe(self, stray: int) -> None:
+        """Read no more for a moment, when there was much of what nobody waits for."""
+        if (pause := self._stray.heard(stray)) is not None:
+            await asyncio.sleep(pause)
 
 
 def is_stream(response: ClientResponse) -> bool:

@@ -21,6 +21,7 @@ class EventSource:
         self.last_event_id = b""
         self.retry: float | None = None
         self.size = 0  # of the event that is being read
+        self._silent = 0
         self._partial: list[bytes] = []
         self._begun = self._after_cr = False
         self._name = ""
@@ -32,6 +33,11 @@ class EventSource:
         self._partial.clear()
         self._begun = self._after_cr = False
         self._clear()
+
+    def take_silent(self) -> int:
+        """How many lines there were, since this was asked before, that say nothing: comments mostly."""
+        silent, self._silent = self._silent, 0
+        return silent
 
     def feed(self, chunk: bytes) -> Iterator[Event]:
         if self._after_cr and chunk.startswith(b"\n"):
@@ -61,6 +67,8 @@ class EventSource:
             self._id = value
         elif name == b"retry" and value.isdigit() and len(value) < 10:
             self.retry = int(value) / 1000
+        else:
+            self._silent += 1
 
     def _dispatch(self) -> Iterator[Event]:
         if self._id is not None:
@@ -69,6 +77,8 @@ class EventSource:
         self._clear()
         if data:
             yield Event(name, data)
+        else:
+            self._silent += 1
 
     def _clear(self) -> None:
         self.size = 0

@@ -134,19 +134,19 @@ class StdioSession:
         elif len(self._subscribed) < OPEN:
             self._subscribed[uri] = None
 
-    def _heard(self, line: bytes) -> bool:
-        """One line of the child's. Whether it is about any request."""
-        wanted = False
+    def _heard(self, line: bytes) -> int:
+        """One line of the child's. How much of it is about no request."""
+        stray = 0
         try:
             for frame in frames.messages(line):
-                wanted |= self._deliver(frame)
+                stray += not self._deliver(frame)
         except GatewayError as error:
             begins = line[:200].decode("utf-8", "replace")
             about = log.bounded(backend=self._name, reason=error.message, line=begins)
             logger.warning("backend_line_skipped", extra=about)
-            return False
+            return 1
         self._answered = True
-        return wanted
+        return stray
 
     def _deliver(self, frame: Frame) -> bool:
         if "method" in frame:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mcpauth.gateway import child as child_module
+from mcpauth.gateway import stray
 from mcpauth.gateway.child import Child
 
 LINES = [b"%d" % number for number in range(50)]
@@ -19,7 +19,7 @@ async def steps(belong):
 
     def hear(line):
         heard.append(line)
-        return line in belong
+        return line not in belong
 
     program = f"import os; os.write(1, b'\\n'.join({LINES!r}) + b'\\n')"
     await Child.spawn(
@@ -42,8 +42,8 @@ async def steps(belong):
 
 @pytest.mark.parametrize("pause", [0.0, 0.01])
 async def test_of_what_nobody_waits_for_not_much_is_heard_at_once(monkeypatch, pause):
-    monkeypatch.setattr(child_module, "STRAY", 10)
-    monkeypatch.setattr(child_module, "PAUSE", pause)
+    monkeypatch.setattr(stray, "MESSAGES", 10)
+    monkeypatch.setattr(stray, "PAUSE", pause)
     assert await steps(()) == [10] * 5
     assert await steps(LINES[:15]) == [25, 10, 10, 5]
     assert await steps(LINES) == [50]

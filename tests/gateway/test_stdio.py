@@ -131,12 +131,12 @@ async def test_what_is_about_no_request_is_told_from_what_somebody_waits_for(ser
     (session,) = backend._backend._sessions
 
     async def strays(do, **arguments):
-        before = session._child._stray
+        before = session._child._stray._count
         meta = {"_meta": {"progressToken": "t"}} if era == "--legacy" else {}
         params = {"name": "echo", "arguments": {"do": do, **arguments}, **meta}
         answer = await client.send("tools/call", params, **({} if meta else {"progressToken": "t"}))
         await client.frames(answer)
-        return session._child._stray - before
+        return session._child._stray._count - before
 
     assert await strays("progress", steps=9) == 0
     assert await strays("garbage") == 6 + (era == "--modern" or share == "all")
