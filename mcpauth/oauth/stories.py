@@ -1,63 +1,34 @@
 """Steps of clients, joined to stories: one for each attempt to connect."""
 
-import re
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from itertools import islice
-from typing import NamedTuple
 
 from ..ambient import Ambient
-from ..models.records import Step, StepKind, Story
-from . import client_profiles
+from ..models.records import Step, Story
+from .belonging import (
+    BROWSER,
+    COMES_BACK,
+    COMING_BACK,
+    SAME_ADDRESS,
+    SAME_CLIENT,
+    claimed_vendor,
+    is_another,
+    is_another_program,
+    is_corrected,
+    is_only_claimed,
+    leads_to,
+    vendor_of,
+)
 from .course import Course, went_well
+from .taken import Taken, cleaned
 
 KEPT = 30 * 86400
 MOST_STORIES, MOST_STEPS = 1000, 60
-LONGEST, LONGEST_CLIENT_ID = 200, 512
 MOST_NAMES = 5  # of addresses, programs, attempts and sessions in one story
 # Of one address: stories in which nobody has said who it is, and those that came to no token.
 # Where there are more of the latter than a person makes who tries again, they are worth no more than looks.
 MOST_NAMELESS, MOST_TOKENLESS, MOST_MODEST = 4, 20, 10
-# Within these, what comes from an address without saying whose it is belongs to what it did before.
-SAME_ADDRESS, SAME_CLIENT = 600, 3600
-# A client that is connected may look around again before it uses what it has: many do at every start. And a vendor's
-# requests may come from several addresses, of which so many are asked what was looked at there.
-COMING_BACK = 60
-MOST_ELSEWHERE = 5
-
-# The person's browser takes these steps, not the client.
-BROWSER: frozenset[StepKind] = frozenset({"authorize", "sign-in", "consent", "allowed", "denied"})
-# Steps of a client that has its access already.
-COMES_BACK: frozenset[StepKind] = frozenset({"refresh", "mcp", "revocation"})
-
-# What keys look like: programs whose fields were mixed up send them in places that are shown.
-KEYS = re.compile(
-    # Behind something else, which may be escaped, and escaped again.
-    r"(?:(?<![\w-])|(?<=%[0-9A-Fa-f]{2})|(?<=%25[0-9A-Fa-f]{2}))"
-    r"(?:[\w-]{43}|[0-9a-fA-F]{64})(?![\w-])|eyJ[\w-]{8,}\.[\w.-]*"
-)
-# A query that was made part of the path.
-QUERY = re.compile(r"(\?|%3F).*", re.IGNORECASE | re.DOTALL)
-
-
-class Taken(NamedTuple):
-    """A step as the web saw it."""
-
-    kind: StepKind
-    status: int
-    method: str
-    path: str
-    address: str
-    user_agent: str
-    error: str | None
-    client_id: str | None
-    client_name: str | None
-    attempt: str | None
-    session_id: str | None
-
-    @property
-    def what(self) -> str:
-        return f"{self.method} {self.path}"
+MOST_ELSEWHERE = 5  # addresses of one vendor that are asked what was looked at there
 
 
 class Stories:
@@ -96,7 +67,7 @@ class Stories:
 
     def join(self, taken: Taken, now: int, times: int = 1) -> None:
         """``times``: it was taken so often in a row."""
-        taken = _cleaned(taken)
+        taken = cleaned(taken)
         story = self._find(taken, now)
         if story is None:
             if taken.client_id is None and taken.kind == "sign-in":
@@ -132,12 +103,12 @@ class Stories:
         if taken.client_id is None:
             return self._of_address(taken, now)
         story = self._at("client", taken.client_id)
-        if story is not None and _is_only_claimed(taken) and taken.address not in story.addresses:
+        if story is not None and is_only_claimed(taken) and taken.address not in story.addresses:
             return None
         if story is None or taken.kind == "refresh":
             return story
         # Another authorization of the same client is another story: another try, or another device.
-        another = taken.kind == "authorize" and bool(story.attempts) and not _is_corrected(story, taken)
+        another = taken.kind == "authorize" and bool(story.attempts) and not is_corrected(story, taken)
         return None if another or story.last_at <= now - SAME_CLIENT else story
 
     def _of_address(self, taken: Taken, now: int) -> Story | None:
@@ -145,21 +116,21 @@ class Stories:
         story = None if taken.kind in BROWSER else self._at("program", _program(taken.address, taken.user_agent))
         if story is None:
             story = self._at("address", taken.address)
-            if story is not None and _is_another_program(story, taken) and self._has_room(taken.address):
+            if story is not None and is_another_program(story, taken) and self._has_room(taken.address):
                 return None
-        if story is None or story.last_at <= now - SAME_ADDRESS or _is_another(story, taken):
+        if story is None or story.last_at <= now - SAME_ADDRESS or is_another(story, taken):
             return None
         return story
 
     def _elsewhere(self, story: Story, taken: Taken, now: int) -> Iterator[Story]:
         """What the client's vendor has begun at other addresses a moment ago: nobody has said there who it is."""
-        vendor = None if taken.kind == "registration" or taken.kind in COMES_BACK else _vendor(taken)
+        vendor = None if taken.kind == "registration" or taken.kind in COMES_BACK else vendor_of(taken)
         if vendor is None:
             return  # Anybody registers, and who comes back has begun long ago.
         for first in reversed(self._stories.values()):
             if first.last_at <= now - COMING_BACK:
                 return
-            if first.client_id is None and first is not story and vendor in map(_guess, first.user_agents):
+            if first.client_id is None and first is not story and vendor in map(claimed_vendor, first.user_agents):
                 yield first
 
     def _has_room(self, address: str) -> bool:
@@ -197,7 +168,7 @@ class Stories:
         Of a client that comes back it is known which they are: what each has looked at is taken.
         """
         found = [self._stories[one] for one in self._nameless.get(taken.address, ()) if one != story.story_id]
-        found = [first for first in found if _leads_to(taken, story, first, now)]
+        found = [first for first in found if leads_to(taken, story, first, now)]
         if taken.kind in COMES_BACK:
             return found
         if taken.kind in BROWSER:
@@ -205,7 +176,7 @@ class Stories:
         own = [first for first in found if taken.user_agent in first.user_agents]
         if own:
             return own[-1:]
-        return found if len(found) == 1 and not _is_another_program(found[0], taken) else []
+        return found if len(found) == 1 and not is_another_program(found[0], taken) else []
 
     def _keep(self, story: Story) -> None:
         before = self._stories.pop(story.story_id, None)
@@ -281,37 +252,11 @@ def _program(address: str, user_agent: str) -> str:
     return f"{address} {user_agent}"
 
 
-def _is_another(story: Story, taken: Taken) -> bool:
-    """Whether a step that names nobody begins another attempt than the last one from its address."""
-    match taken.kind:
-        case "registration":
-            return story.client_id is not None
-        case "challenge" | "discovery" | "mcp":
-            return _is_connected(story)
-        case "token" | "refresh" | "lost":
-            return taken.status >= 400 and _is_connected(story)
-    return False
-
-
 def _begun(story: Story, first: Story) -> Story:
     """It has begun with the steps of ``first``."""
     earlier, later = sorted((first, story), key=lambda one: one.began_at)
     steps = sorted([*earlier.steps, *later.steps], key=lambda step: step.at)
     return story.model_copy(update={"began_at": earlier.began_at, "steps": _shortened(tuple(steps))})
-
-
-def _is_another_program(story: Story, taken: Taken) -> bool:
-    """Whether a step of a program that is new to the story is another client's.
-
-    It is, when both are known by what they call themselves, or when it begins anew with what was done already: a
-    client that is several programs does not do the same with each.
-    """
-    if taken.kind in BROWSER or taken.user_agent in story.user_agents or not story.user_agents:
-        return False
-    asks, asked = _guess(taken.user_agent), {_guess(one) for one in story.user_agents} - {None}
-    if asks is not None and asked:
-        return asks not in asked
-    return any(step.what == taken.what and step.kind == taken.kind for step in story.steps)
 
 
 def _has_come_far(story: Story) -> tuple[bool, bool, int]:
@@ -326,49 +271,6 @@ def _needs_a_person(step: Step) -> bool:
 def _is_of_a_page(step: Step) -> bool:
     """Whether somebody was shown one, for a client that is known."""
     return step.kind in BROWSER and went_well(step.kind, step.status, step.error) is True
-
-
-def _vendor(taken: Taken) -> str | None:
-    if taken.kind not in BROWSER:
-        return _guess(taken.user_agent)
-    return None if taken.client_id is None else _publisher(taken.client_id)
-
-
-@lru_cache(MOST_STORIES)
-def _publisher(client_id: str) -> str | None:
-    profile = client_profiles.of(client_id, ())
-    return profile.profile_id if profile else None
-
-
-@lru_cache(MOST_STORIES)
-def _guess(user_agent: str) -> str | None:
-    profile = client_profiles.guess(None, user_agent)
-    return profile.profile_id if profile else None
-
-
-def _leads_to(taken: Taken, story: Story, first: Story, now: int) -> bool:
-    if taken.kind not in COMES_BACK:
-        return first.last_at > now - SAME_ADDRESS
-    # Beside a client that is connected, another may fail: only what the same programs did just now is taken.
-    known = {*story.user_agents, taken.user_agent}
-    return taken.status < 400 and first.last_at > now - COMING_BACK and known.issuperset(first.user_agents)
-
-
-def _is_corrected(story: Story, taken: Taken) -> bool:
-    """Whether the last that was done is an authorization request which was refused, from the same address: of this
-    the client has learnt, or it has only looked how it is refused."""
-    last = next((step for step in reversed(story.steps) if step.kind not in ("challenge", "discovery")), None)
-    refused = last is not None and last.kind == "authorize" and last.error is not None
-    return refused and taken.address in story.addresses
-
-
-def _is_only_claimed(taken: Taken) -> bool:
-    """Whether anybody who knows a client_id can have taken this step: many have one that everybody knows."""
-    return taken.kind in ("token", "refresh") and taken.status >= 400
-
-
-def _is_connected(story: Story) -> bool:
-    return any(step.kind == "mcp" and went_well(step.kind, step.status, step.error) for step in story.steps)
 
 
 def _with(known: tuple[str, ...], *more: str | None) -> tuple[str, ...]:
@@ -392,20 +294,3 @@ def _is_same(step: Step, taken: Taken) -> bool:
 def _shortened(steps: tuple[Step, ...]) -> tuple[Step, ...]:
     """The beginning tells how it was set up, the end how it ended."""
     return steps if len(steps) <= MOST_STEPS else (*steps[: MOST_STEPS // 2], *steps[-MOST_STEPS // 2 + 1 :])
-
-
-def _cleaned(taken: Taken) -> Taken:
-    return taken._replace(
-        method=_clean(taken.method),
-        path=_clean(QUERY.sub("", taken.path)),
-        user_agent=_clean(taken.user_agent),
-        error=_clean(taken.error or "") or None,
-        client_id=_clean(taken.client_id or "", LONGEST_CLIENT_ID) or None,
-        client_name=_clean(taken.client_name or "") or None,
-    )
-
-
-def _clean(text: str, longest: int = LONGEST) -> str:
-    """What may be shown and kept: no key, nothing that drives a terminal, not too much."""
-    cut = KEYS.sub("[secret]", text)[:longest]
-    return cut if cut.isprintable() else "".join(c for c in cut if c.isprintable())

@@ -16,7 +16,8 @@ from ..models.records import StepKind, Story
 from ..store.stories import StoryStore
 from . import pkce
 from .course import went_well
-from .stories import KEPT, MOST_STORIES, Stories, Taken
+from .stories import KEPT, MOST_STORIES, Stories
+from .taken import Taken
 
 logger = logging.getLogger(__name__)
 

@@ -5,6 +5,7 @@ import secrets
 import pytest
 
 from mcpauth.oauth import stories as oauth_stories
+from mcpauth.oauth.belonging import COMING_BACK
 from tests.conftest import PASSWORD
 from tests.oauth_client import OAuthClient
 
@@ -149,7 +150,7 @@ async def test_a_program_that_anybody_has_is_told_apart_by_its_address(client, a
 async def test_a_vendor_that_comes_again_later_begins_anew(client, ambient, stories):
     client.user_agent = "Claude-User"
     await client.fetch("/.well-known/oauth-authorization-server")
-    ambient.time += oauth_stories.COMING_BACK
+    ambient.time += COMING_BACK
     client.address = "198.51.100.3"
     await client.fetch("/.well-known/oauth-authorization-server")
     assert len(await stories()) == 2
