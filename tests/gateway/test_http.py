@@ -8,7 +8,7 @@ from tornado.httpclient import AsyncHTTPClient, HTTPRequest
 from tornado.testing import bind_unused_port
 
 from mcpauth.errors import InsufficientScope, InvalidToken
-from mcpauth.web import event_stream, mcp
+from mcpauth.web import event_stream
 from mcpauth.web.limits import LimitedApplication
 from mcpauth.web.mcp import JSON_WITHIN, McpHandler
 from mcpauth.web.overdue import Overdue
@@ -157,9 +157,9 @@ async def test_a_client_that_takes_no_streams_gets_the_answer_alone(server):
     assert json.loads(reply.body)["result"]["content"][0]["text"] == "flooded"
 
 
-async def test_an_answer_that_takes_long_becomes_a_stream_that_is_kept_alive(server, monkeypatch):
-    monkeypatch.setattr(mcp, "JSON_WITHIN", 0.05)
+async def test_an_answer_that_takes_long_becomes_a_stream_that_is_kept_alive(serve, child, monkeypatch):
     monkeypatch.setattr(event_stream, "KEEP_ALIVE", 0.05)
+    server = Server(await serve(child("fake")), json_within=0.05)
     await server.begin("/mcp/fake")
     reader, writer = await server.stream("POST /mcp/fake HTTP/1.0", call("never"))
     assert b"text/event-stream" in await reader.readuntil(b"\r\n\r\n")
@@ -169,6 +169,7 @@ async def test_an_answer_that_takes_long_becomes_a_stream_that_is_kept_alive(ser
     await server.post("/mcp/fake", {"method": "notifications/cancelled", "params": {"requestId": 1}})
     assert b'"error"' in await reader.read()
     writer.close()
+    await server.close()
 
 
 async def test_what_the_server_says_by_itself_comes_over_get(server, monkeypatch):

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from mcpauth.web import event_stream, mcp
+from mcpauth.web import event_stream
 from tests.fakes.mcp_client import INITIALIZE, ModernClient, modern_headers
 from tests.gateway.test_http import Server, call, events
 
@@ -138,9 +138,9 @@ async def test_a_subscription_without_a_stream_is_refused_at_once(server):
     assert "text/event-stream" in answer["error"]["message"]
 
 
-async def test_a_subscription_is_a_stream_that_is_kept_alive(server, monkeypatch, tmp_path):
-    monkeypatch.setattr(mcp, "JSON_WITHIN", 0.05)
+async def test_a_subscription_is_a_stream_that_is_kept_alive(serve, child, monkeypatch, tmp_path):
     monkeypatch.setattr(event_stream, "KEEP_ALIVE", 0.05)
+    server = ModernServer(await serve(child("fake", "--dual", "echo")), json_within=0.05)
     reader, writer = await server.begin_reading("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
     head = await reader.readuntil(b"\r\n\r\n")
     assert b"text/event-stream" in head
@@ -152,6 +152,7 @@ async def test_a_subscription_is_a_stream_that_is_kept_alive(server, monkeypatch
     server.gateway.hang_up()
     assert b'"resultType":"complete"' in await reader.readuntil(b"0\r\n\r\n")
     writer.close()
+    await server.close()
 
 
 @pytest.mark.parametrize("method", ["tools/call", "subscriptions/listen"])
