@@ -64,30 +64,34 @@ ENVELOPE = {
     "io.modelcontextprotocol/protocolVersion": MODERN,
     "io.modelcontextprotocol/clientCapabilities": {},
 }
-# By backend: what is called there.
+# By backend: what it is, and what is called there.
 CALLS = {
-    "echo": ("a stdio child", "echo", {"text": "hello"}),
-    "remote": ("a server over HTTP", "echo", {"text": "hello"}),
-    "files": ("files", "read_file", {"path": "note.md"}),
+    "echo": [("a stdio child", "echo", {"text": "hello"})],
+    "remote": [
+        ("a server over HTTP", "echo", {"text": "hello"}),
+        ("one that answers with a stream", "stream", {"text": "hello"}),
+    ],
+    "files": [("files", "read_file", {"path": "note.md"})],
 }
 
 
 async def targets(server: LiveServer) -> list[Target]:
     """What mcpauth is measured with: its address, a token and, in the legacy era, an MCP session."""
     found = []
-    for backend, (what, tool, arguments) in CALLS.items():
+    for backend, calls in CALLS.items():
         client = OAuthClient(server.origin, server.origin)
         path = f"/mcp/{backend}"
         browser = Browser(server.origin, server.origin)
         await client.connect(browser, "ada", PASSWORD, resource=server.origin + path)
         bearer = {"Authorization": f"Bearer {client.tokens['access_token']}"}
         begun = await client.initialize(path)
-        message = call(tool, arguments)
         legacy = {**bearer, "Mcp_Session_Id": begun.headers["Mcp-Session-Id"], "MCP_Protocol_Version": LEGACY}
-        found.append(Target(f"tools/call to {what}, {LEGACY}", server.port, post(path, message, **legacy)))
-        modern = {**bearer, "MCP_Protocol_Version": MODERN, "Mcp_Method": "tools/call", "Mcp_Name": tool}
-        message["params"]["_meta"] = ENVELOPE
-        found.append(Target(f"tools/call to {what}, {MODERN}", server.port, post(path, message, **modern)))
+        for what, tool, arguments in calls:
+            message = call(tool, arguments)
+            found.append(Target(f"tools/call to {what}, {LEGACY}", server.port, post(path, message, **legacy)))
+            modern = {**bearer, "MCP_Protocol_Version": MODERN, "Mcp_Method": "tools/call", "Mcp_Name": tool}
+            message["params"]["_meta"] = ENVELOPE
+            found.append(Target(f"tools/call to {what}, {MODERN}", server.port, post(path, message, **modern)))
     found.append(Target("no token: 401", server.port, post("/mcp/echo", call("echo", {})), "401"))
     return found
 

@@ -2,14 +2,16 @@
 
 from typing import Any
 
-TOOL = {"name": "echo", "description": "Says it again.", "inputSchema": {"type": "object"}}
+TOOLS = [
+    {"name": name, "description": "Says it again.", "inputSchema": {"type": "object"}} for name in ("echo", "stream")
+]
 ABOUT = {"capabilities": {"tools": {}}, "serverInfo": {"name": "echo", "version": "0"}}
 UNCACHED = {"resultType": "complete", "ttlMs": 0, "cacheScope": "private"}
 RESULTS: dict[str, dict[str, Any]] = {
     "initialize": {"protocolVersion": "2025-11-25", **ABOUT},
     "ping": {},
     "server/discover": {"supportedVersions": ["2026-07-28"], **ABOUT, **UNCACHED},
-    "tools/list": {"tools": [TOOL], **UNCACHED},
+    "tools/list": {"tools": TOOLS, **UNCACHED},
     "tools/call": {"content": [{"type": "text", "text": "hello"}], "resultType": "complete"},
 }
 

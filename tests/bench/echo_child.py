@@ -1,12 +1,14 @@
 """``echo`` over stdio."""
 
-import json
 import sys
 
+import msgspec
 from echo import answer
 
+decode, encode = msgspec.json.Decoder().decode, msgspec.json.Encoder().encode
+
 for line in sys.stdin.buffer:
-    message = json.loads(line)
+    message = decode(line)
     if "id" in message:
-        sys.stdout.buffer.write(json.dumps(answer(message)).encode() + b"\n")
+        sys.stdout.buffer.write(encode(answer(message)) + b"\n")
         sys.stdout.buffer.flush()
