@@ -1,7 +1,5 @@
 """Which generation of the protocol a request speaks."""
 
-import re
-
 from . import frames
 from .frames import Frame
 
@@ -20,9 +18,6 @@ SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 # What a subscription begins with.
 ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 
-# Searched in the raw parameters before they are decoded; a letter may be escaped.
-ENVELOPE = re.compile(rb"io.modelcontextprotocol|\\u00")
-
 
 def is_modern_version(protocol_version: str | None) -> bool:
     """Of the MCP-Protocol-Version header."""
@@ -39,6 +34,4 @@ def is_modern(frame: Frame, protocol_version: str | None, session_id: str | None
 
 
 def has_envelope(frame: Frame) -> bool:
-    if "params" not in frame or not ENVELOPE.search(frame["params"]):
-        return False
     return VERSION in frames.members(frames.members(frame.get("params")).get("_meta"))

@@ -27,6 +27,7 @@ class Exchange:
         "_hold",
         "_waiter",
         "full",
+        "logs",
         "owner",
         "request_id",
         "slow",
@@ -40,6 +41,7 @@ class Exchange:
         self.token: msgspec.Raw | None = None
         self.owner: object = None  # of those who share the stream
         self.whose = ""  # for whom those who share the stream wait
+        self.logs = False  # it asks for log messages
         self.whole = False  # nothing of it may be left out
         self.full = False
         self.slow = False  # nobody waits for its consumer: what it has no room for is gone, but not the last frame

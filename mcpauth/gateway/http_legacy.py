@@ -48,7 +48,7 @@ class LegacyHttpSession(HttpSession):
         self._version: str | None = None
 
     async def _ask(self, sent: Sent, room: Room) -> None:
-        said = {} if self._greeted else headers.repeating(sent.frame)
+        said = {} if self._greeted else headers.repeating(sent.came)
         async with await self._send("POST", frames.encode(sent.frame), asking=sent, said=said) as response:
             if _is_greeting(sent):
                 self._session_id = _visible(response.headers.get("Mcp-Session-Id"))
@@ -192,7 +192,7 @@ def is_about_session(frame: Frame, sent: Sent) -> bool:
 
 
 def _is_greeting(sent: Sent) -> bool:
-    return bytes(sent.frame["method"]) == b'"initialize"'
+    return bytes(sent.came["method"]) == b'"initialize"'
 
 
 def _visible(value: str | None) -> str | None:

@@ -1,7 +1,8 @@
 """HTTP with SSE of 2024-11-05, towards a remote server: one GET stream, and an address for what we say."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from yarl import URL
 
@@ -39,7 +40,7 @@ class SseSession(HttpSession):
     async def _ask(self, sent: Sent, room: Room) -> None:
         await self._tell(sent.frame)
 
-    async def _tell(self, frame: Frame) -> None:
+    async def _tell(self, frame: Mapping[str, Any]) -> None:
         headers = {"Accept": JSON, "Content-Type": JSON}
         async with await self._upstream.send("POST", headers, frames.encode(frame), self._address) as response:
             if not 200 <= response.status < 300:

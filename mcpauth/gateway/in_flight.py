@@ -1,23 +1,17 @@
 """The requests a backend session has in flight: our ids and tokens towards it, the client's own on the way back."""
 
 import re
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import msgspec
 
 from ..errors import BackendUnavailable, GatewayError, InvalidMessage
 from . import frames
-from .eras import SUBSCRIPTION
+from .eras import LOG_LEVEL, SUBSCRIPTION
 from .exchange import Exchange
 from .frames import Frame
 
-# Searched in the raw parameters, so that only those which may have one are decoded: in any case, as some servers read
-# it, which knows two more letters for s and k; and a letter may be escaped. It begins with what is found fast.
-TOKEN = re.compile(
-    rb"[pP\\](?:[rR][oO][gG][rR][eE](?:[sS]|\xc5\xbf){2}[tT][oO](?:[kK]|\xe2\x84\xaa)[eE][nN]"
-    rb"|u(?:00|017[fF]|212[aA]))"
-)
 TAG = re.compile(rb"subscriptionId")
 
 # By these a request is told from others', so there must be no second opinion on them.
@@ -25,10 +19,11 @@ META, TOKEN_NAME, REQUEST_ID = frozenset({"_meta"}), frozenset({"progressToken"}
 
 
 class Sent(NamedTuple):
-    """A request under the number it has towards the backend."""
+    """A request as it came, and as it is to be sent: under the number it has towards the backend."""
 
     number: int
-    frame: Frame
+    came: Frame
+    frame: Mapping[str, Any]
     exchange: Exchange
 
 
@@ -67,13 +62,20 @@ class InFlight:
         self._last += 1
         exchange = Exchange(frame["id"], hold)
         number = msgspec.Raw(b"%d" % self._last)
-        sent = {**frame, "id": number}
-        params = frame.get("params")
-        if params is not None and TOKEN.search(params):
-            # The request's own number is unique among all that are active, so it serves as the token too.
-            sent["params"], exchange.token = _replace_token(params, number)
+        sent: dict[str, Any] = {**frame, "id": number}
+        params = frames.members(frame.get("params"))
+        _refuse_look_alike(params, META)
+        if "_meta" in params:
+            meta = frames.members(params["_meta"])
+            _refuse_look_alike(meta, TOKEN_NAME)
+            exchange.token, exchange.logs = meta.get("progressToken"), LOG_LEVEL in meta
+            if exchange.token is not None:
+                # The request's own number is unique among all that are active, so it serves as the token too.
+                meta["progressToken"] = number
+            # Encoded anew: of a member given twice, the backend gets the one that was looked at.
+            sent["params"] = {**params, "_meta": meta} if meta else params
         self._waiting[self._last] = exchange
-        return Sent(self._last, sent, exchange)
+        return Sent(self._last, frame, sent, exchange)
 
     def heard(self, frame: Frame, about: Exchange | None) -> bool:
         """A frame of the backend's; where it does not say what it belongs to, it is ``about`` this request.
@@ -159,19 +161,6 @@ class InFlight:
         frame["params"] = frames.raw({**params, "progressToken": exchange.token})
         exchange.put(frame)
         return True
-
-
-def _replace_token(params: msgspec.Raw, ours: msgspec.Raw) -> tuple[msgspec.Raw, msgspec.Raw | None]:
-    """The parameters with our progress token in place of the client's, and the client's."""
-    given = frames.members(params)
-    meta = frames.members(given.get("_meta"))
-    _refuse_look_alike(given, META)
-    _refuse_look_alike(meta, TOKEN_NAME)
-    theirs = meta.get("progressToken")
-    if theirs is None:
-        # Encoded anew: of a member given twice, the backend gets the one that was looked at.
-        return frames.raw({**given, "_meta": meta}) if meta else params, None
-    return frames.raw({**given, "_meta": {**meta, "progressToken": ours}}), theirs
 
 
 def _refuse_look_alike(given: Frame, names: frozenset[str]) -> None:

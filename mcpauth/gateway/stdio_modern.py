@@ -1,6 +1,5 @@
 """A child that speaks the modern era, with requests of several clients."""
 
-import re
 from collections.abc import Callable
 
 from ..ambient import Ambient
@@ -15,9 +14,6 @@ from .modern.caller import Caller
 from .modern.envelope import without_logs
 from .probe import META
 from .stdio_session import Program, StdioSession
-
-# Searched in the raw parameters; a letter of the name may be escaped.
-LOGS = re.compile(rb"logLevel|\\u00")
 
 # What we want to know ourselves. The id is none of those that requests of clients have.
 WANTED = {"notifications": dict.fromkeys(ANNOUNCED, True), "_meta": META}
@@ -61,10 +57,9 @@ class ModernChild(StdioSession):
         return self._in_flight.works
 
     def request(self, frame: Frame) -> Exchange:
-        wants_logs = "params" in frame and LOGS.search(frame["params"]) is not None
-        exchange = self._send(without_logs(frame) if wants_logs and not self.private else frame)
+        exchange = self._send(frame if self.private else without_logs(frame))
         exchange.whole = frames.text(frame["method"]) == "subscriptions/listen"
-        if wants_logs:
+        if exchange.logs:
             self._wants_logs = exchange
         return exchange
 

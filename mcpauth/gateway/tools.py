@@ -92,10 +92,15 @@ def plain(tool: Tool) -> msgspec.Raw | None:
 def called(frame: Frame) -> tuple[Frame, str]:
     """The parameters of a tools/call and the tool's name."""
     params = frames.members(frame.get("params"))
+    return params, named(params)
+
+
+def named(params: Frame) -> str:
+    """The tool that these parameters of a tools/call are for."""
     name = frames.text(params.get("name"))
     if name is None or frames.look_alike(params, NAME):
         raise InvalidParameters('"name" must be a string, and there once')
-    return params, name
+    return name
 
 
 def error(to: msgspec.Raw, reason: str) -> Frame:

@@ -305,6 +305,15 @@ async def test_a_request_that_has_somebody_elses_token_to_some_readers_is_not_se
     assert answer["result"]["isError"] is True
 
 
+async def test_a_server_that_reads_the_first_of_two_members_finds_no_token_either(shared):
+    client = await shared("all")
+    bob = await client(BOB)
+    params = '{"name":"echo","arguments":{"do":"raw"},"_meta":{"progressToken":1},"_meta":{}}'
+    body = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":' + params + "}"
+    answer = (await bob.frames(await bob.post(body.encode())))[-1]
+    assert "progressToken" not in answer["result"]["content"][0]["text"]
+
+
 async def test_a_crash_answers_whoever_waits_and_the_next_request_works(shared):
     client = await shared("all")
     ann, bob = await client(ANN), await client(BOB)

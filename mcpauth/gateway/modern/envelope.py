@@ -1,7 +1,6 @@
 """What a modern request says of itself in ``params._meta``."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import msgspec
 
@@ -14,7 +13,7 @@ from .caller import NO_HEADERS
 DECLARED = 64 * 1024
 
 
-class Envelope(NamedTuple):
+class Envelope(msgspec.Struct):
     """``params`` are the request's own, once decoded; ``capabilities`` are what the client declares of itself.
 
     ``headers`` are not of the body: those of the client's that nothing here knows.
@@ -26,10 +25,6 @@ class Envelope(NamedTuple):
     capabilities: msgspec.Raw
     headers: Mapping[str, str] = NO_HEADERS
 
-    @property
-    def asks_for_logs(self) -> bool:
-        return LOG_LEVEL in self.meta
-
     def require(self, served: list[str]) -> None:
         """Raises UnsupportedVersion."""
         if self.version not in served:
@@ -40,9 +35,9 @@ def read(frame: Frame) -> Envelope:
     """Raises InvalidParameters, naming what is missing."""
     params = frames.members(frame.get("params"))
     meta = frames.members(params.get("_meta"))
-    missing = [key for key in (VERSION, CAPABILITIES) if key not in meta]
-    if missing:
-        raise InvalidParameters(f"params._meta must have {' and '.join(missing)}")
+    if VERSION not in meta or CAPABILITIES not in meta:
+        missing = " and ".join(key for key in (VERSION, CAPABILITIES) if key not in meta)
+        raise InvalidParameters(f"params._meta must have {missing}")
     version = frames.text(meta[VERSION])
     if version is None:
         raise InvalidParameters(f"{VERSION} must be a string")

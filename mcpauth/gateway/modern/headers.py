@@ -3,12 +3,13 @@
 import base64
 import binascii
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from ...errors import HeaderMismatch
 from .. import frames
 from ..eras import VERSION
 from ..frames import Frame
+from .caller import NO_HEADERS
 from .envelope import Envelope
 
 # Of the methods that ask for something by name: where the name is.
@@ -26,27 +27,32 @@ class Headers:
     """Those of MCP, case-insensitive by name; one that came twice is never read as either of them."""
 
     def __init__(self, given: Iterable[tuple[str, str]]) -> None:
-        self._values: dict[str, list[str]] = {}
+        self._values: dict[str, str] = {}
+        self._repeated: set[str] = set()
         for name, value in given:
-            if name[:4].lower() != "mcp-":
-                continue
-            self._values.setdefault(name.lower(), []).append(value.strip(" \t"))
+            if name[:4].lower() == "mcp-":
+                name = name.lower()
+                if name in self._values:
+                    self._repeated.add(name)
+                self._values[name] = value.strip(" \t")
 
     def one(self, name: str) -> str | None:
         """Raises HeaderMismatch when there are several."""
-        values = self._values.get(name.lower(), [])
-        if len(values) > 1:
+        key = name.lower()
+        if key in self._repeated:
             raise HeaderMismatch(f"{name} is there more than once")
-        return values[0] if values else None
+        return self._values.get(key)
 
     def decoded(self, name: str) -> str | None:
         """As ``one``, out of the Base64 that values take which are no plain ASCII."""
         value = self.one(name)
         return None if value is None else _decode(name, value)
 
-    def others(self) -> dict[str, str]:
+    def others(self) -> Mapping[str, str]:
         """`Mcp-*` that nothing here knows, in lower case: for a server that may. Raises HeaderMismatch."""
-        unknown = [name for name in self._values if name not in OURS]
+        unknown = self._values.keys() - OURS
+        if not unknown:
+            return NO_HEADERS
         found = {name: self.one(name) for name in unknown}
         return {name: value for name, value in found.items() if value is not None and PLAIN.fullmatch(value)}
 
@@ -84,7 +90,7 @@ def check(headers: Headers, method: str, envelope: Envelope) -> None:
 
 
 def _decode(name: str, value: str) -> str:
-    sentinel = SENTINEL.fullmatch(value)
+    sentinel = SENTINEL.fullmatch(value) if value[:1] == "=" else None
     if sentinel is None:
         return value
     payload = sentinel["payload"]

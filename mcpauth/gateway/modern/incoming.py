@@ -26,4 +26,5 @@ def read(frame: Frame, given: Headers, versions: list[str]) -> tuple[str, Envelo
     about.require(versions)
     if method in REMOVED:
         raise UnknownMethod(f"{method} is not of this revision of MCP")
-    return method, about._replace(headers=given.others())
+    about.headers = given.others()
+    return method, about

@@ -84,9 +84,8 @@ class ModernMerged:
         }
 
     async def _call(self, principal: Principal, frame: Frame, about: Envelope, given: Headers) -> Answer:
-        _, published = tools.called(frame)
         try:
-            served, name = await self._together.tool(principal, published)
+            served, name = await self._together.tool(principal, tools.named(about.params))
         except ToolRefused as error:
             return _whole(results.tool_error(frame["id"], error.message))
         offer = await self._catalogue.modern(served.name)

@@ -68,7 +68,9 @@ def check(parameters: tuple[Parameter, ...], headers: Headers, params: Frame) ->
 
     Also of arguments that cannot be read: a server might read them after all, and see what no header says.
     """
-    arguments = _arguments(parameters, params)
+    if not parameters:
+        return
+    arguments = _arguments(params)
     if arguments is None:
         raise HeaderMismatch("the arguments cannot be compared with headers: a number is too long, or all too nested")
     for parameter in parameters:
@@ -85,16 +87,18 @@ def repeating(tools: ByTool, frame: Frame) -> dict[str, str]:
     if not tools or frames.text(frame["method"]) != "tools/call":
         return {}
     params = frames.members(frame.get("params"))
-    parameters = tools.get(frames.text(params.get("name")) or "", ())
-    arguments = _arguments(parameters, params)
+    parameters = tools.get(frames.text(params.get("name")) or "")
+    if not parameters:
+        return {}
+    arguments = _arguments(params)
     found = {one.header.lower(): _text(one, _at(arguments, one.path)) for one in parameters}
     return {name: encoded(text) for name, text in found.items() if text is not None}
 
 
-def _arguments(parameters: tuple[Parameter, ...], params: Frame) -> Any:
-    """Decoded, when they are needed at all; None of what cannot be."""
+def _arguments(params: Frame) -> Any:
+    """Decoded; None of what cannot be."""
     try:
-        return frames.value(params["arguments"]) if parameters and "arguments" in params else {}
+        return frames.value(params["arguments"]) if "arguments" in params else {}
     except (msgspec.DecodeError, RecursionError):
         return None
 

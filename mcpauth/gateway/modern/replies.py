@@ -73,6 +73,8 @@ class ModernReplies:
 
     def leave(self) -> None:
         """The client is gone: nothing more is delivered, and the backend may stop."""
+        if self.finished:
+            return
         self.cancel(RequestCancelled("the client has left"))
 
     def refuse(self, error: GatewayError) -> bytes:

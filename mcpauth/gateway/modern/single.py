@@ -39,11 +39,13 @@ class ModernSingle:
             return ACCEPTED
         method, about = read
         if method == "tools/call":
-            _, name = tools.called(frame)
-            parameters.check(offer.parameters.get(name, ()), given, about.params)
-        result = await self._from_memory(principal, method, about)
-        if result is not None:
-            return _whole(frames.result(frame["id"], result))
+            parameters.check(offer.parameters.get(tools.named(about.params), ()), given, about.params)
+        if (method in BY_METHOD and "cursor" not in about.params) or method == "server/discover":
+            result = await self._from_memory(principal, method, about)
+            if result is not None:
+                return _whole(frames.result(frame["id"], result))
+        elif self._catalogue.aged(self._served.name) and not self._served.runs(_caller(principal, about)):
+            self._catalogue.refresh(self._served.name)
         return self._request(principal, method, frame, about, offer)
 
     def _request(self, principal: Principal, method: str, frame: Frame, about: Envelope, offer: ModernOffer) -> Answer:
@@ -69,10 +71,6 @@ class ModernSingle:
         Raises UnknownMethod of a list that it does not have.
         """
         kind = BY_METHOD.get(method)
-        if (kind is None and method != "server/discover") or "cursor" in about.params:
-            if self._catalogue.aged(self._served.name) and not self._served.runs(_caller(principal, about)):
-                self._catalogue.refresh(self._served.name)
-            return None
         if self._served.runs(_caller(principal, about)):
             return None
         offer = await self._catalogue.remembered(self._served.name)
@@ -103,13 +101,13 @@ class ModernSingle:
         return results.filtered(answer, lambda tool: self._served.lists(principal, tool))
 
     def _call(self, principal: Principal, frame: Frame, about: Envelope, offer: ModernOffer) -> Answer:
-        params, name = tools.called(frame)
+        name = tools.named(about.params)
         tool = offer.tools.get(name)
         refusal = self._served.refusal(principal, name, read_only=tool is not None and tool.read_only)
         if refusal is not None:
             return _whole(results.tool_error(frame["id"], refusal))
         # Encoded anew: of a name given twice, the backend gets the one that was judged.
-        return self._relay(principal, {**frame, "params": frames.raw(params)}, about)
+        return self._relay(principal, {**frame, "params": frames.raw(about.params)}, about)
 
     def _relay(
         self, principal: Principal, frame: Frame, about: Envelope, change: Callable[[Frame], Frame] | None = None
