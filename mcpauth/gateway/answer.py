@@ -1,13 +1,21 @@
 """What the gateway gives the web for one message."""
 
 import logging
-from collections.abc import AsyncIterator, Callable, Iterable
-from typing import Protocol
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from typing import Any, Protocol
 
 import msgspec
 
 from .. import log
-from ..errors import BackendUnavailable, GatewayError, RequestCancelled, SessionLost, UnknownSession
+from ..errors import (
+    BackendUnavailable,
+    GatewayError,
+    InsufficientScope,
+    NotAllowed,
+    RequestCancelled,
+    SessionLost,
+    UnknownSession,
+)
 from . import frames, tools
 from .event_log import EventStream
 from .frames import Frame
@@ -129,25 +137,42 @@ class Messages(Protocol):
 
 
 class Answer:
-    """One of: ``reply``, a whole response; ``replies``, to be read; neither, the message was accepted.
+    """One of: ``reply``, a whole response; ``replies``, to be read; ``pending``, where it is not known yet which of
+    them; none, the message was accepted.
 
     ``error`` says of which kind the refusal in ``reply`` is, ``code`` that of a modern one, ``session_id`` which
     MCP session was begun.
     """
 
-    __slots__ = ("code", "error", "replies", "reply", "session_id")
+    __slots__ = ("code", "error", "pending", "replies", "reply", "session_id")
 
     def __init__(
         self,
         *,
         reply: bytes | None = None,
         replies: Messages | None = None,
+        pending: "Pending | None" = None,
         error: GatewayError | None = None,
         code: int | None = None,
         session_id: str | None = None,
     ) -> None:
-        self.reply, self.replies = reply, replies
+        self.reply, self.replies, self.pending = reply, replies, pending
         self.error, self.code, self.session_id = error, code, session_id
+
+
+class Pending:
+    """The answer to a request that waits for a server to say what it is; to be asked for once, by whoever got this."""
+
+    def __init__(self, request_id: msgspec.Raw | None, answering: Coroutine[Any, Any, Answer]) -> None:
+        self._request_id, self._answering = request_id, answering
+
+    async def answer(self) -> Answer:
+        """Raises InsufficientScope."""
+        return await self._answering
+
+    def refused(self, error: InsufficientScope) -> Answer:
+        """Where it is too late for a status."""
+        return refused(self._request_id, NotAllowed(error.description))
 
 
 ACCEPTED = Answer()

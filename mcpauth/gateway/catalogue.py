@@ -77,6 +77,7 @@ class _Entry:
         self.probing: asyncio.Task[None] | None = None
         self.stale = False
         self.missed = False  # a list was given without it
+        self.kept_waiting = False  # for a list, in vain
         self.failures = 0
         self.retry_at = 0
         self.not_before = 0.0
@@ -144,13 +145,18 @@ class Catalogue:
         return self.states()
 
     async def offers(self) -> dict[str, Offer]:
-        """Of all backends that are there, in the owner's order; the others are missed."""
-        await self._wait(list(self._entries.values()))
+        """Of all backends that are there, in the owner's order; the others are missed.
+
+        One that is long in starting is waited for once: a client asks for one list after the other.
+        """
+        await self._wait([entry for entry in self._entries.values() if not entry.kept_waiting])
         found: dict[str, Offer] = {}
         for name, entry in self._entries.items():
             if entry.state == "ok" and entry.offer is not None:
                 found[name] = entry.offer
-            elif not entry.missed:
+                continue
+            entry.kept_waiting = entry.state == "starting"
+            if not entry.missed:
                 entry.missed = True
                 about = log.fields(backend=name, state=entry.state, reason=entry.reason)
                 logger.warning("backend_left_out", extra=about)
@@ -207,6 +213,13 @@ class Catalogue:
         """A client was told what it says to initialize, and then it said something else."""
         if backend in self._entries:
             self._entries[backend].varies = True
+
+    def asking(self, backend: str | None) -> bool:
+        """Whether a server, that one or any, is just being asked what it offers: answers may have to wait for that."""
+        if backend is None:
+            return any(entry.probing is not None for entry in self._entries.values())
+        entry = self._entries.get(backend)
+        return entry is not None and entry.probing is not None
 
     async def remembered(self, backend: str) -> Offer | None:
         """What the backend offered when it was asked last; None when only it can tell."""
@@ -287,7 +300,7 @@ class Catalogue:
             if changed:
                 self._changed(changed)
         finally:
-            entry.probing = None
+            entry.probing, entry.kept_waiting = None, False
             entry.not_before = asyncio.get_running_loop().time() + PAUSE
         if entry.stale:
             self._probe(entry)

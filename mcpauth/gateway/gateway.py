@@ -1,7 +1,8 @@
 """MCP messages of admitted principals, on their way to the backends: the one part that the web sees."""
 
 import asyncio
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Awaitable, Collection, Coroutine, Iterable, Sequence
+from typing import Any
 
 import msgspec
 
@@ -19,7 +20,7 @@ from ..errors import (
 from ..models.principal import Principal
 from ..store.mcp_sessions import McpSessionStore
 from . import batch, frames
-from .answer import ACCEPTED, Answer, refused
+from .answer import ACCEPTED, Answer, Pending, refused
 from .catalogue import BackendState, Catalogue
 from .endings import Endings
 from .eras import is_modern, is_modern_version
@@ -177,13 +178,15 @@ class Gateway:
         """Take one message. Raises InsufficientScope; every other refusal is in the answer."""
         request_id: msgspec.Raw | None = None
         modern = False
+        asks = True  # for an answer that has to wait until it is known what the server speaks, or lists
+        begun: McpSession | None = None
         held: Held | None = None
-        endings = self.endings.count
+        answering: Coroutine[Any, Any, Answer]
         try:
             if len(body) > LARGE:
                 held = self.load.hold(principal.grant_id, len(body))
             if body.lstrip()[:1] == b"[":
-                answer = await self._batch(principal, body, backend, session_id, protocol_version)
+                answering = self._batch(principal, body, backend, session_id, protocol_version)
             else:
                 frame = frames.decode(body)
                 if "id" in frame:
@@ -193,21 +196,23 @@ class Gateway:
                 endpoint.admit(principal)
                 modern = is_modern(frame, protocol_version, session_id)
                 _refuse_paused(principal)
+                asks = "id" in frame and "method" in frame
                 if modern:
                     at = self._modern_merged if endpoint.name is None else self._modern[endpoint.name]
-                    answer = await at.forward(principal, frame, Headers(headers))
+                    answering = at.forward(principal, frame, Headers(headers))
+                elif asks and frames.text(frame["method"]) == "initialize":
+                    begun = self._sessions.open(principal, endpoint.name, frame)
+                    answering = self._initialize(endpoint, begun, frame)
                 else:
-                    answer = await self._forward(endpoint, principal, frame, session_id)
-            if self.endings.since(principal.grant_id, endings):
-                # While it was not known yet what the server speaks, or lists. Nothing was sent so far.
-                if answer.replies is not None:
-                    answer.replies.leave()
-                raise RequestCancelled("what was allowed to this client has ended")
+                    answering = self._forward(endpoint, principal, frame, session_id)
         except GatewayError as error:
             return refused(request_id, error, modern=modern)
-        if held is not None and answer.replies is not None:
-            self.load.until(answer.replies, held)
-        return answer
+        answering = self._answer(principal, answering, request_id, held, modern, self.endings.count)
+        if begun is not None:
+            return Answer(pending=Pending(request_id, answering), session_id=begun.session_id)
+        if asks and self._catalogue.asking(backend):
+            return Answer(pending=Pending(request_id, answering))
+        return await answering
 
     def listen(
         self, principal: Principal, *, backend: str | None, session_id: str, last_event_id: str | None = None
@@ -275,8 +280,6 @@ class Gateway:
         if method is not None and "id" not in frame and not method.startswith("notifications/"):
             # Some servers would run it, and nobody would have judged whether the client may do that.
             raise InvalidMessage("a request must have an id")
-        if method == "initialize" and "id" in frame:
-            return await self._initialize(endpoint, principal, frame)
         if session_id is None:
             raise InvalidMessage("Mcp-Session-Id is missing: begin with initialize")
         session = self._sessions.find(principal, endpoint.name, session_id)
@@ -322,8 +325,30 @@ class Gateway:
         except GatewayError as error:
             return refused(request_id, error)
 
-    async def _initialize(self, endpoint: Endpoint, principal: Principal, frame: Frame) -> Answer:
-        session = self._sessions.open(principal, endpoint.name, frame)
+    async def _answer(
+        self,
+        principal: Principal,
+        answering: Awaitable[Answer],
+        request_id: msgspec.Raw | None,
+        held: Held | None,
+        modern: bool,
+        endings: int,
+    ) -> Answer:
+        """Raises InsufficientScope; every other refusal is in the answer."""
+        try:
+            answer = await answering
+            if self.endings.since(principal.grant_id, endings):
+                # While it was not known yet what the server speaks, or lists. Nothing was sent so far.
+                if answer.replies is not None:
+                    answer.replies.leave()
+                raise RequestCancelled("what was allowed to this client has ended")
+        except GatewayError as error:
+            return refused(request_id, error, modern=modern)
+        if held is not None and answer.replies is not None:
+            self.load.until(answer.replies, held)
+        return answer
+
+    async def _initialize(self, endpoint: Endpoint, session: McpSession, frame: Frame) -> Answer:
         try:
             answer = await endpoint.initialize(session, frame)
         except BaseException:

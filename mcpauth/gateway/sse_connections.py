@@ -7,9 +7,9 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from ..ambient import Ambient
-from ..errors import BackendUnavailable, ParseError, UnknownSession
+from ..errors import BackendUnavailable, InsufficientScope, ParseError, UnknownSession
 from ..models.principal import Principal
-from .answer import Messages
+from .answer import Answer, Messages, Pending
 from .gateway import Gateway
 from .mcp_sessions import PER_GRANT
 
@@ -112,12 +112,27 @@ class SseConnection:
             self._session_id = answer.session_id
             if self._closed:
                 self._end_session()
-                return
-            self._read(self._listen(answer.session_id))
+            else:
+                self._read(self._listen(answer.session_id))
+        if answer.pending is not None:
+            self._read(self._wait(answer.pending))
+        else:
+            await self._give(answer)
+
+    async def _wait(self, pending: Pending) -> None:
+        try:
+            answer = await pending.answer()
+        except InsufficientScope as error:
+            answer = pending.refused(error)
+        await self._give(answer)
+
+    async def _give(self, answer: Answer) -> None:
         if answer.reply is not None:
             await self._put(answer.reply)
         elif answer.replies is not None:
             self._read(self._relay(answer.replies), answer.replies)
+            if self._closed:
+                answer.replies.leave()
 
     async def _put(self, message: bytes) -> None:
         while len(self._messages) >= ROOM and not self._closed:

@@ -49,7 +49,7 @@ class Together:
 
         Each list may change, if only because a backend comes or goes.
         """
-        await self._catalogue.offers()
+        await self._catalogue.settled()
         known = self._catalogue.known()
         listings = self._halves(known)
 

@@ -3,8 +3,8 @@
 from functools import lru_cache
 from typing import Any
 
-from ..errors import GatewayError, InvalidMessage
-from ..gateway.answer import Answer, Messages
+from ..errors import GatewayError, InsufficientScope, InvalidMessage
+from ..gateway.answer import Answer, Messages, Pending
 from ..gateway.batch import Resumable
 from ..gateway.eras import is_modern_version
 from ..gateway.event_log import Event, EventStream, Reader
@@ -41,12 +41,18 @@ class McpHandler(EventStreamHandler):
             protocol_version=self._protocol_version,
             headers=self.request.headers.get_all(),
         )
+        if answer.pending is not None:
+            answer = await self._wait(answer.pending, answer.session_id)
         if answer.error is not None:
             self.tell_refusal(answer.error)
         if answer.session_id is not None:
             self.set_header("Mcp-Session-Id", answer.session_id)
         if answer.replies is not None:
             await self._relay(answer.replies)
+        elif self._streaming:
+            if answer.reply is not None:
+                await self._write_event(Event(None, answer.reply))
+            self.finish()
         elif answer.reply is not None:
             self.write_message(_status(answer), answer.reply)
         else:
@@ -140,6 +146,22 @@ class McpHandler(EventStreamHandler):
         return any(name in given for name in types)
 
     # A POST's answer.
+
+    async def _wait(self, pending: Pending, session_id: str | None) -> Answer:
+        """It may come when this is a stream, whose headers say already which session was begun."""
+        if session_id is not None:
+            self.set_header("Mcp-Session-Id", session_id)
+        if self._accepts(EVENT_STREAM):
+            self._slow.add(self._keep_alive)
+        try:
+            return await pending.answer()
+        except InsufficientScope as error:
+            if not self._streaming:
+                raise
+            return pending.refused(error)
+        finally:
+            self._stop_timer()
+            self.clear_header("Mcp-Session-Id")
 
     async def _relay(self, replies: Messages) -> None:
         self._replies = replies

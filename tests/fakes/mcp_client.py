@@ -25,6 +25,12 @@ def principal(scopes="mcp", servers=None, subject="ann", client_id="claude", gra
     )
 
 
+async def forward(gateway, who, body, **about):
+    """What comes back in the end."""
+    answer = await gateway.forward(who, body, **about)
+    return answer if answer.pending is None else await answer.pending.answer()
+
+
 class Client:
     """One client at one endpoint: ``initialize`` first, then ``call``."""
 
@@ -34,7 +40,8 @@ class Client:
         self.last_id = 0
 
     async def post(self, body, protocol_version=None):
-        return await self.gateway.forward(
+        return await forward(
+            self.gateway,
             self.who,
             body if isinstance(body, bytes) else json.dumps(body).encode(),
             backend=self.backend,
@@ -135,7 +142,8 @@ class ModernClient:
     async def post(self, message, headers=()):
         """With the headers that fit; of those given, None takes one away."""
         fitting = modern_headers(message) | dict(headers)
-        return await self.gateway.forward(
+        return await forward(
+            self.gateway,
             self.who,
             json.dumps(message).encode(),
             backend=self.backend,

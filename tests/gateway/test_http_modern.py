@@ -12,7 +12,7 @@ from mcpauth.errors import BackendUnavailable
 from mcpauth.gateway.configuration import RemoteServer
 from mcpauth.gateway.http import HttpBackend
 from mcpauth.gateway.served import Served
-from tests.fakes.mcp_client import Client, ModernClient, modern_headers, principal
+from tests.fakes.mcp_client import Client, ModernClient, forward, modern_headers, principal
 from tests.fakes.mcp_http_modern import COMPLETE, KEPT, TOOL, ModernHttpServer
 from tests.fakes.mcp_http_server import flood
 from tests.gateway.test_http import Server
@@ -179,7 +179,8 @@ async def test_an_id_comes_back_as_it_was_written(connect, given):
     message = client.message("tools/list")
     del message["id"]
     body = b'{"id":%s,%s' % (given.encode(), json.dumps(message).encode()[1:])
-    answer = await client.gateway.forward(
+    answer = await forward(
+        client.gateway,
         principal(),
         body,
         backend="remote",

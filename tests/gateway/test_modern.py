@@ -7,7 +7,7 @@ import pytest
 
 from mcpauth.errors import InsufficientScope
 from mcpauth.gateway import eras, probe
-from tests.fakes.mcp_client import Client, ModernClient, modern_headers, principal
+from tests.fakes.mcp_client import Client, ModernClient, forward, modern_headers, principal
 
 META = "io.modelcontextprotocol/"
 
@@ -187,7 +187,8 @@ async def test_what_cannot_be_read_hides_no_argument_from_its_header(modern, num
     message = client.message("tools/call", {"name": "located", "arguments": {"region": "eu", "count": 0}})
     body = json.dumps(message).replace('"count": 0', f'"count": {number}').encode()
     given = {**modern_headers(message), **headers}
-    answer = await client.gateway.forward(
+    answer = await forward(
+        client.gateway,
         client.who,
         body,
         backend="fake",

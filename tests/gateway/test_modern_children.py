@@ -8,7 +8,7 @@ import pytest
 
 from mcpauth.errors import GatewayError
 from mcpauth.gateway import exchange
-from tests.fakes.mcp_client import ModernClient, gone, is_running, principal
+from tests.fakes.mcp_client import ModernClient, forward, gone, is_running, principal
 
 SUBSCRIPTION = "io.modelcontextprotocol/subscriptionId"
 LOG_LEVEL = "io.modelcontextprotocol/logLevel"
@@ -88,7 +88,8 @@ async def test_a_token_cannot_be_smuggled_in(shared):
     for smuggled in ('"_meta":{"progress\\u0054oken":1,%s', '"_meta":{"progressToken":1},"_meta":{%s'):
         params = '{"name":"x","arguments":{"do":"progress","steps":1},' + smuggled % json.dumps(meta)[1:] + "}"
         body = '{"jsonrpc":"2.0","id":1,"method":"tools/call","params":' + params + "}"
-        answer = await client().gateway.forward(
+        answer = await forward(
+            client().gateway,
             ANN,
             body.encode(),
             backend="fake",
