@@ -5,11 +5,10 @@ import contextlib
 import re
 from collections.abc import Callable, Mapping
 
-from aiohttp import ClientResponse
-
 from ..errors import BackendUnavailable, GatewayError, SessionLost
 from . import frames
 from .frames import Frame
+from .http_client import Response
 from .http_session import ANSWER, HttpSession, Room, follow
 from .http_upstream import EVENT_STREAM, JSON, Disconnected, Upstream, is_stream, media_type
 from .in_flight import Sent
@@ -49,7 +48,7 @@ class LegacyHttpSession(HttpSession):
 
     async def _ask(self, sent: Sent, room: Room) -> None:
         said = {} if self._greeted else headers.repeating(sent.came)
-        async with await self._send("POST", frames.encode(sent.frame), asking=sent, said=said) as response:
+        with await self._send("POST", frames.encode(sent.frame), asking=sent, said=said) as response:
             if _is_greeting(sent):
                 self._session_id = _visible(response.headers.get("Mcp-Session-Id"))
             if not is_stream(response):
@@ -64,17 +63,16 @@ class LegacyHttpSession(HttpSession):
                 raise self._upstream.unavailable("ended its answer before it was complete")
             await asyncio.sleep(self._delay(source, failures))
             before, failures = source.last_event_id, failures + 1
-            with contextlib.suppress(Disconnected):
-                async with await self._send("GET", last_event_id=before) as response:
-                    if is_stream(response):
-                        await self._follow(response, source, sent, room)
-                    elif response.status < 500:
-                        failures = len(self._back_off)
+            with contextlib.suppress(Disconnected), await self._send("GET", last_event_id=before) as response:
+                if is_stream(response):
+                    await self._follow(response, source, sent, room)
+                elif response.status < 500:
+                    failures = len(self._back_off)
             if source.last_event_id != before:
                 failures = 0
 
     async def _tell(self, frame: Frame) -> None:
-        async with await self._send("POST", frames.encode(frame)) as response:
+        with await self._send("POST", frames.encode(frame)) as response:
             if not 200 <= response.status < 300:
                 raise self._upstream.refusal(response)
         if frames.text(frame.get("method")) == "notifications/initialized" and self._listening is None:
@@ -82,7 +80,7 @@ class LegacyHttpSession(HttpSession):
 
     async def _leave(self) -> None:
         if self._session_id is not None:
-            async with await self._send("DELETE"):
+            with await self._send("DELETE"):
                 pass
 
     async def _listen(self) -> None:
@@ -92,7 +90,7 @@ class LegacyHttpSession(HttpSession):
         while self._over is None:
             began, before = now(), source.last_event_id
             try:
-                async with await self._send("GET", last_event_id=before) as response:
+                with await self._send("GET", last_event_id=before) as response:
                     if response.status in (404, 405):
                         return
                     if is_stream(response):
@@ -121,7 +119,7 @@ class LegacyHttpSession(HttpSession):
         last_event_id: bytes = b"",
         asking: Sent | None = None,
         said: Mapping[str, str] | None = None,
-    ) -> ClientResponse:
+    ) -> Response:
         sent = {**(said or {}), "Accept": EVENT_STREAM if method == "GET" else ANSWER}
         if body is not None:
             sent["Content-Type"] = JSON
@@ -137,7 +135,7 @@ class LegacyHttpSession(HttpSession):
             raise self._lost(asking)
         return response
 
-    async def _take(self, response: ClientResponse, sent: Sent) -> None:
+    async def _take(self, response: Response, sent: Sent) -> None:
         """An answer that is no stream. The error of one that was refused is for whoever asked."""
         refused = 400 <= response.status < 500
         if media_type(response) != JSON or response.status in (401, 403) or not (refused or response.status == 200):
@@ -157,7 +155,7 @@ class LegacyHttpSession(HttpSession):
         if sent.number in self._in_flight:
             raise self._upstream.refusal(response)
 
-    async def _follow(self, response: ClientResponse, source: EventSource, sent: Sent, room: Room) -> None:
+    async def _follow(self, response: Response, source: EventSource, sent: Sent, room: Room) -> None:
         events = self._upstream.events(response, source)
         await follow(events, lambda data: self._hear(data, sent), room, lambda: sent.number not in self._in_flight)
 

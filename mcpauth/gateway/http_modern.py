@@ -66,7 +66,7 @@ class ModernRequests:
 
     async def _ask(self, frame: Frame, said: dict[str, str], exchange: Exchange, room: Room) -> None:
         sent = {**said, "Accept": ANSWER, "Content-Type": JSON}
-        async with await self._upstream.send("POST", sent, frames.encode(frame)) as response:
+        with await self._upstream.send("POST", sent, frames.encode(frame)) as response:
             if is_stream(response):
                 events = self._upstream.events(response, EventSource())
                 await follow(events, lambda data: self._hear(data, exchange), room, lambda: exchange.ended)

@@ -42,7 +42,7 @@ class SseSession(HttpSession):
 
     async def _tell(self, frame: Mapping[str, Any]) -> None:
         headers = {"Accept": JSON, "Content-Type": JSON}
-        async with await self._upstream.send("POST", headers, frames.encode(frame), self._address) as response:
+        with await self._upstream.send("POST", headers, frames.encode(frame), self._address) as response:
             if not 200 <= response.status < 300:
                 raise self._upstream.refusal(response)
 
@@ -62,7 +62,7 @@ class SseSession(HttpSession):
         self._closed()
 
     async def _read(self, endpoint: asyncio.Future[URL]) -> None:
-        async with await self._upstream.send("GET", {"Accept": EVENT_STREAM}) as response:
+        with await self._upstream.send("GET", {"Accept": EVENT_STREAM}) as response:
             if not is_stream(response):
                 raise self._upstream.refusal(response)
             events = self._upstream.events(response, EventSource())

@@ -1,33 +1,25 @@
 """The connections to one remote server: kept alive, nothing taken from the environment, nothing kept of cookies."""
 
 import asyncio
-import io
 import logging
 import os
-import socket
-import sys
 from collections import deque
 from collections.abc import Mapping
 
 import aiohttp
-from aiohttp import AddrInfoType, ClientResponse
 from yarl import URL
 
 from .. import __version__, log
 from ..errors import BackendUnavailable
 from .frames import LIMIT
+from .http_client import CONNECTING, FAILURES, HttpClient, Response
 from .sse import Event, EventSource
 from .stray import Stray
 
 logger = logging.getLogger(__name__)
 
-CONNECTING = 10.0
-# Servers commonly close what was idle for five seconds; a POST on a connection that is being closed is lost.
-KEEP_ALIVE = 4.0
 # A message of LIMIT with the ids that were exchanged in it, and some room.
 MESSAGE_LIMIT = LIMIT + 64 * 1024
-
-PORTION = 1024**2
 
 JSON, EVENT_STREAM = "application/json", "text/event-stream"
 
@@ -46,39 +38,29 @@ class Upstream:
         self._stray = Stray()
 
     def start(self) -> None:
-        # No limit to the number of connections: each stream holds one.
-        self._connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, socket_factory=_socket)
-        self._http = aiohttp.ClientSession(
-            connector=self._connector,
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers=self._headers,
-            timeout=aiohttp.ClientTimeout(total=None, connect=CONNECTING),
-            trust_env=False,
-        )
+        self._http = HttpClient(self.url, self._headers)
 
     async def close(self) -> None:
         await self._http.close()
 
     def abort(self) -> None:
         """Every connection is cut, in the next turn of the loop."""
-        self._closing = asyncio.ensure_future(self._connector.close(abort_ssl=True))
+        self._http.abort()
 
     async def send(
         self, method: str, headers: Mapping[str, str], body: bytes | None = None, url: URL | None = None
-    ) -> ClientResponse:
-        """The head of the response, whatever its status. Left before its end, the connection is closed."""
-        # A large body is handed over in portions.
-        data = io.BytesIO(body) if body is not None and len(body) > PORTION else body
+    ) -> Response:
+        """The response, whatever its status; of another address at the same server, when there is a ``url``."""
         try:
-            return await self._http.request(method, url or self.url, headers=headers, data=data, allow_redirects=False)
-        except (aiohttp.ClientError, OSError) as error:  # TimeoutError is an OSError
+            return await self._http.send(method, (url or self.url).raw_path_qs, headers, body)
+        except FAILURES as error:
             raise self._disconnected(error) from None
 
     def without_own(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Those of a client that may go with a request: none that the owner has set for this server."""
         return {name: value for name, value in headers.items() if name.lower() not in self._own}
 
-    async def body(self, response: ClientResponse) -> bytes:
+    async def body(self, response: Response) -> bytes:
         chunks, size = [], 0
         try:
             while chunk := await response.content.readany():
@@ -86,15 +68,15 @@ class Upstream:
                 size += len(chunk)
                 if size > MESSAGE_LIMIT:
                     raise self._too_large()
-        except (aiohttp.ClientError, OSError) as error:
+        except FAILURES as error:
             raise self._disconnected(error) from None
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    def events(self, response: ClientResponse, source: EventSource) -> "Events":
+    def events(self, response: Response, source: EventSource) -> "Events":
         source.restart()
         return Events(response, source, self._stray, self._too_large())
 
-    def refusal(self, response: ClientResponse) -> BackendUnavailable:
+    def refusal(self, response: Response) -> BackendUnavailable:
         """Why this response, whose body says nothing, is not the one that was asked for."""
         status = response.status
         match status:
@@ -125,9 +107,7 @@ class Upstream:
 class Events:
     """The events of one stream, to its end or to where it was cut. What is not taken is not read either."""
 
-    def __init__(
-        self, response: ClientResponse, source: EventSource, stray: Stray, too_large: BackendUnavailable
-    ) -> None:
+    def __init__(self, response: Response, source: EventSource, stray: Stray, too_large: BackendUnavailable) -> None:
         self._content, self._source = response.content, source
         self._stray, self._too_large = stray, too_large
         self._ready: deque[Event] = deque()
@@ -144,7 +124,7 @@ class Events:
         while not self._ready:
             try:
                 chunk = await self._content.readany()
-            except (aiohttp.ClientError, OSError):
+            except FAILURES:
                 raise StopAsyncIteration from None
             if not chunk:
                 raise StopAsyncIteration
@@ -161,25 +141,13 @@ class Events:
             await asyncio.sleep(pause)
 
 
-def is_stream(response: ClientResponse) -> bool:
+def is_stream(response: Response) -> bool:
     return response.status == 200 and media_type(response) == EVENT_STREAM
 
 
-def media_type(response: ClientResponse) -> str:
+def media_type(response: Response) -> str:
     given = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return given if given.isascii() and len(given) < 100 else ""
-
-
-def _socket(address: AddrInfoType) -> socket.socket:
-    """A peer that has vanished is noticed in two minutes, on a stream where we only listen too."""
-    family, kind, protocol, _, _ = address
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    if sys.platform == "linux":
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
-    return made
 
 
 def _why(error: Exception) -> str:

@@ -50,7 +50,7 @@ async def as_used(url: str) -> AsyncIterator[Post]:
     upstream.start()
 
     async def post() -> AsyncGenerator[bytes, None]:
-        async with await upstream.send("POST", HEADERS, BODY) as response:
+        with await upstream.send("POST", HEADERS, BODY) as response:
             while piece := await response.content.readany():
                 yield piece
 

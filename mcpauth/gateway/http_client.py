@@ -1,0 +1,162 @@
+"""HTTP/1.1 to one server: aiohttp's connections, parser and writer, without its session.
+
+What a ``ClientSession`` does anew for each request is here the same for all of them, and took longer than the rest.
+Cookies, redirects, proxies and what the environment says are its affair too: there are none.
+"""
+
+import asyncio
+import contextlib
+import socket
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+
+from aiohttp import (
+    AddrInfoType,
+    ClientConnectionError,
+    ClientConnectorError,
+    ClientError,
+    ClientOSError,
+    ClientRequest,
+    ClientTimeout,
+    ServerDisconnectedError,
+    StreamReader,
+    TCPConnector,
+)
+from aiohttp.connector import Connection
+from aiohttp.http import HttpProcessingError, RawResponseMessage, StreamWriter
+from yarl import URL
+
+CONNECTING = 10.0
+# Servers commonly close what was idle for five seconds; a POST on a connection that is being closed is lost.
+KEEP_ALIVE = 4.0
+# A body that is larger is handed over in pieces of this size.
+PORTION = 64 * 1024
+
+# Whatever may go wrong on the way. A TimeoutError is an OSError.
+FAILURES = (ClientError, HttpProcessingError, OSError)
+
+
+class Response:
+    """The head of one, and what comes of its body. Left before its end, the connection is closed."""
+
+    __slots__ = ("_connection", "_writing", "content", "headers", "status")
+
+    def __init__(
+        self,
+        message: RawResponseMessage,
+        content: StreamReader,
+        connection: Connection,
+        writing: asyncio.Task[None] | None,
+    ) -> None:
+        self.status, self.headers, self.content = message.code, message.headers, content
+        self._connection: Connection | None = connection
+        self._writing = writing
+        content.on_eof(self.release)
+
+    def __enter__(self) -> "Response":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.release()
+
+    def release(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None:
+            return
+        if not self.content.is_eof():
+            self.content.set_exception(ClientConnectionError("it was left"))
+        if self._writing is None or self._writing.done():
+            connection.release()
+        else:
+            self._writing.cancel()
+            connection.close()
+
+
+class HttpClient:
+    """``headers`` go with every request that has no others of their names."""
+
+    def __init__(self, url: URL, headers: Mapping[str, str]) -> None:
+        self._loop = asyncio.get_running_loop()
+        # No limit to the number of connections: each stream holds one.
+        self._connector = TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, socket_factory=_socket)
+        self._timeout = ClientTimeout(total=None, connect=CONNECTING)
+        # It is never sent. The connector takes from it where to connect to, and we what aiohttp makes of the headers.
+        self._pattern = ClientRequest("GET", url, headers=headers, loop=self._loop)
+
+    async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> Response:
+        """The response, whatever its status. Raises one of FAILURES."""
+        try:
+            return await self._send(method, path, headers, body)
+        except (ClientOSError, ServerDisconnectedError) as error:
+            # A connection that was kept may be closed by now. What is no POST may be asked twice (RFC 9110 §9.2.2).
+            if method == "POST" or isinstance(error, ClientConnectorError):
+                raise
+        return await self._send(method, path, headers, body)
+
+    async def close(self) -> None:
+        await self._connector.close()
+
+    def abort(self) -> None:
+        """Every connection is cut, in the next turn of the loop."""
+        self._closing = asyncio.ensure_future(self._connector.close(abort_ssl=True))
+
+    async def _send(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Response:
+        connection = await self._connector.connect(self._pattern, [], self._timeout)
+        protocol, writing = connection.protocol, None
+        try:
+            if protocol is None or protocol.should_close:
+                # Something has come that nobody asked for: it would be taken for the answer.
+                raise ServerDisconnectedError
+            protocol.set_response_params(read_until_eof=True)
+            writing = await self._write(StreamWriter(protocol, self._loop), method, path, headers, body)
+            while True:
+                message, content = await protocol.read()
+                if message.code >= 200 or message.code == 101:
+                    return Response(message, content, connection, writing)
+        except BaseException:
+            if writing is not None:
+                writing.cancel()
+            connection.close()
+            raise
+
+    async def _write(
+        self, writer: StreamWriter, method: str, path: str, headers: Mapping[str, str], body: bytes | None
+    ) -> asyncio.Task[None] | None:
+        """What still has to be done, of a body that is large: its answer may come before all of it is sent.
+
+        Raises ValueError for what cannot be in a header.
+        """
+        head = self._pattern.headers.copy()
+        head.update(headers)
+        if method != "GET":
+            head["Content-Length"] = str(len(body or b""))
+        await writer.write_headers(f"{method} {path} HTTP/1.1", head)
+        if not body:
+            writer.send_headers()
+        elif len(body) <= PORTION:
+            await writer.write(body, drain=False)
+        else:
+            return asyncio.create_task(_write_portions(writer, body))
+        return None
+
+
+async def _write_portions(writer: StreamWriter, body: bytes) -> None:
+    # Who reads the answer is told that the connection is gone.
+    with contextlib.suppress(OSError):
+        for begin in range(0, len(body), PORTION):
+            await writer.write(body[begin : begin + PORTION])
+
+
+def _socket(address: AddrInfoType) -> socket.socket:
+    """A peer that has vanished is noticed in two minutes, on a stream where we only listen too."""
+    family, kind, protocol, _, _ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    if sys.platform == "linux":
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 60)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 4)
+    return made

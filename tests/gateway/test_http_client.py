@@ -1,0 +1,211 @@
+"""What an HTTP server may say, and when: over a connection that is looked at from its other end."""
+
+import asyncio
+import gzip
+from collections import deque
+
+import pytest
+
+from mcpauth.errors import BackendUnavailable
+from mcpauth.gateway.http_upstream import Upstream
+
+
+def answer(body=b"{}", *headers, status="200 OK"):
+    return "\r\n".join([f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]).encode() + body
+
+
+class Far:
+    """A server that says what is ``said``, in turn, to one request after the other; None closes the connection."""
+
+    def __init__(self):
+        self.said, self.heard, self.connections = deque(), [], 0
+        self.asked, self.left = asyncio.Event(), asyncio.Event()
+        self.go_on = asyncio.Event()
+        self.early = False  # it answers before it has read the body
+        self.late = b""  # what it says when it may go on
+        self.cuts = False  # it leaves after its answer
+
+    async def serve(self, reader, writer):
+        self.connections += 1
+        try:
+            while True:
+                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                length = next((line[16:] for line in head.split("\r\n") if line.startswith("Content-Length: ")), "0")
+                body = b"" if self.early else await reader.readexactly(int(length))
+                self.heard.append((head, body))
+                self.asked.set()
+                if (said := self.said.popleft()) is None:
+                    break
+                writer.write(said)
+                if self.early or self.late:
+                    await self.go_on.wait()
+                    writer.write(self.late)
+                    self.late = b""
+                if self.early or self.cuts:
+                    break
+            while self.early and await reader.read(65536):
+                pass
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        writer.close()
+        self.left.set()
+
+
+@pytest.fixture
+def far(io_loop):
+    far = Far()
+
+    async def start():
+        server = await asyncio.start_server(far.serve, "127.0.0.1", 0)
+        far.port = server.sockets[0].getsockname()[1]
+        far.url = f"http://127.0.0.1:{far.port}/mcp"
+        return server
+
+    server = io_loop.run_sync(start)
+    yield far
+    server.close()
+
+
+@pytest.fixture
+def upstream(io_loop, far):
+    upstream = Upstream("far", f"{far.url}?a=%20b c", {"X-Ours": "1", "Accept": "nothing"})
+
+    async def start():
+        upstream.start()
+
+    io_loop.run_sync(start)
+    yield upstream
+    io_loop.run_sync(upstream.close)
+
+
+async def ask(upstream, method="POST", headers=None, body=b"{}"):
+    with await upstream.send(method, {"Accept": "application/json", **(headers or {})}, body) as response:
+        return response.status, await upstream.body(response)
+
+
+async def test_what_is_sent(far, upstream):
+    far.said += [answer(), answer(), answer()]
+    for method, body in (("POST", "{é}".encode()), ("GET", None), ("DELETE", None)):
+        await ask(upstream, method, {"x-ours": "2", "X-Other": "é"}, body)
+    heads = [head.split("\r\n") for head, _ in far.heard]
+    assert [head[0] for head in heads] == [f"{method} /mcp?a=%20b+c HTTP/1.1" for method in ("POST", "GET", "DELETE")]
+    assert [body for _, body in far.heard] == ["{é}".encode(), b"", b""]
+    for head, length in zip(heads, ("4", None, "0"), strict=True):
+        sent = [line.partition(": ") for line in head[1:-2]]
+        named = {name.lower(): value for name, _, value in sent}
+        assert len(named) == len(sent)
+        assert named.pop("accept-encoding").startswith("gzip")
+        assert named.pop("user-agent").startswith("mcpauth/")
+        assert named.pop("content-length", None) == length
+        assert named == {"host": f"127.0.0.1:{far.port}", "accept": "application/json", "x-ours": "2", "x-other": "é"}
+    assert far.connections == 1
+
+
+@pytest.mark.parametrize("headers", [{"X": "a\r\nY: b"}, {"X": "a\nb"}, {"X\r\nY": "b"}, {"X": "a\0"}])
+async def test_a_header_has_one_line(far, upstream, headers):
+    with pytest.raises(ValueError, match="header"):
+        await ask(upstream, headers=headers)
+    assert far.heard == []
+
+
+async def test_an_answer_may_be_compressed(far, upstream):
+    far.said.append(answer(gzip.compress(b"{}" * 100), "Content-Encoding: gzip"))
+    assert await ask(upstream) == (200, b"{}" * 100)
+
+
+async def test_what_comes_before_the_answer_is_not_it(far, upstream):
+    far.said.append(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n" + answer())
+    assert await ask(upstream) == (200, b"{}")
+
+
+async def test_an_answer_may_come_before_the_request_is_whole(far, upstream):
+    far.early = True
+    far.said.append(answer(status="413 Content Too Large"))
+    with await upstream.send("POST", {}, bytes(16 * 1024**2)) as response:
+        assert response.status == 413
+    far.go_on.set()
+    await far.left.wait()
+
+
+async def test_a_large_request_is_whole(far, upstream):
+    far.said += [answer(), answer()]
+    body = b"0123456" * 1024**2
+    await ask(upstream, body=body)
+    await ask(upstream)
+    assert far.heard[0][1] == body
+    assert far.connections == 1
+
+
+@pytest.mark.parametrize(
+    "said", [answer(b"{}", "Connection: close"), b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\n{}"]
+)
+async def test_a_connection_that_is_to_be_closed_is(far, upstream, said):
+    far.said += [said, answer()]
+    assert await ask(upstream) == await ask(upstream) == (200, b"{}")
+    assert far.connections == 2
+
+
+async def test_an_answer_without_a_length_ends_with_its_connection(far, upstream):
+    far.cuts = True
+    far.said.append(b"HTTP/1.1 200 OK\r\n\r\n{}")
+    assert await ask(upstream) == (200, b"{}")
+
+
+@pytest.mark.parametrize(("method", "heard"), [("POST", 2), ("GET", 3), ("DELETE", 3)])
+async def test_what_may_have_been_done_is_not_asked_for_twice(far, upstream, method, heard):
+    far.said += [answer(), None, answer()]
+    await ask(upstream)
+    if method == "POST":
+        with pytest.raises(BackendUnavailable, match="did not answer"):
+            await ask(upstream)
+    else:
+        assert await ask(upstream, method, body=None) == (200, b"{}")
+    assert len(far.heard) == heard
+
+
+async def test_an_answer_that_nobody_asked_for_is_nobodys(far, upstream):
+    far.said += [answer(b"1") + answer(b"2"), answer(b"3"), answer(b"4"), answer(b"5"), answer(b"6")]
+    assert [(await ask(upstream))[1] for _ in range(2)] == [b"1", b"3"]
+    far.late = answer(b"late")
+    assert (await ask(upstream))[1] == b"4"
+    far.go_on.set()
+    other = Upstream("other", far.url, {})
+    other.start()
+    assert (await ask(other))[1] == b"5"  # Meanwhile it has come.
+    await other.close()
+    with pytest.raises(BackendUnavailable, match="the connection was closed"):
+        await ask(upstream)
+    assert (await ask(upstream))[1] == b"6"
+
+
+@pytest.mark.parametrize(
+    "said", [b"SSH-2.0\r\n\r\n", answer(b"", "A B: c"), b"HTTP/1.1 200 OK\r\nContent-Length: -1\r\n\r\n"]
+)
+async def test_what_is_no_http_is_no_answer(far, upstream, said):
+    far.said.append(said)
+    with pytest.raises(BackendUnavailable, match="did not answer"):
+        await ask(upstream)
+    await far.left.wait()
+
+
+@pytest.mark.parametrize("said", [answer(b"{}")[:-1], b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}"])
+async def test_what_is_cut_is_no_answer(far, upstream, said):
+    far.cuts = True
+    far.said.append(said)
+    with pytest.raises(BackendUnavailable, match="did not answer"):
+        await ask(upstream)
+
+
+async def test_who_is_cancelled_closes_the_connection(far, upstream):
+    far.said.append(b"")
+    asking = asyncio.ensure_future(ask(upstream))
+    await far.asked.wait()
+    asking.cancel()
+    await far.left.wait()
+
+
+async def test_who_leaves_an_answer_closes_the_connection(far, upstream):
+    far.said.append(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n{")
+    with await upstream.send("POST", {}, b"{}") as response:
+        assert await response.content.readany() == b"{"
+    await far.left.wait()
