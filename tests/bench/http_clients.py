@@ -1,4 +1,4 @@
-"""`make bench OF=http_clients`: HTTP clients, as ratios to the one that mcpauth has, the way it is used.
+"""`make bench OF=http_clients`: HTTP clients, as ratios to aiohttp's session. mcpauth has aiohttp, without its session.
 
 Each posts the bench's `tools/call` to the bench's server over HTTP, and reads the answer in pieces where it can. They
 take turns, each time as a process of its own, and the best of each counts. The time of the processor that this process
@@ -43,7 +43,7 @@ TASKS = 100
 
 
 @asynccontextmanager
-async def as_used(url: str) -> AsyncIterator[Post]:
+async def ours(url: str) -> AsyncIterator[Post]:
     from mcpauth.gateway.http_upstream import Upstream
 
     upstream = Upstream("remote", url, {})
@@ -56,6 +56,25 @@ async def as_used(url: str) -> AsyncIterator[Post]:
 
     yield post
     await upstream.close()
+
+
+@asynccontextmanager
+async def aiohttp_session(url: str) -> AsyncIterator[Post]:
+    import aiohttp
+    from yarl import URL
+
+    connector = aiohttp.TCPConnector(limit=0, keepalive_timeout=4)
+    async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar()) as http:
+        address = URL(url)
+
+        async def post() -> AsyncGenerator[bytes, None]:
+            async with await http.request(
+                "POST", address, headers=HEADERS, data=BODY, allow_redirects=False
+            ) as response:
+                while piece := await response.content.readany():
+                    yield piece
+
+        yield post
 
 
 @asynccontextmanager
@@ -232,11 +251,12 @@ async def no_client(url: str) -> AsyncIterator[Post]:
         bare.transport.abort()
 
 
-OURS, WITHOUT = "aiohttp, as it is used", "aiohttp, without its C parts"
+SESSION, WITHOUT = "aiohttp's session", "mcpauth's, without C parts"
 CLIENTS: dict[str, Client] = {
-    OURS: as_used,
-    "aiohttp, its defaults": aiohttp_defaults,
-    WITHOUT: as_used,
+    "mcpauth's": ours,
+    WITHOUT: ours,
+    SESSION: aiohttp_session,
+    "aiohttp's, its defaults": aiohttp_defaults,
     "no client, a bare connection": no_client,
     "pyreqwest": pyreqwest,
     "httpcore": httpcore_like("httpcore"),
@@ -421,12 +441,12 @@ async def main() -> None:
                         "rate": max(figures["rate"], so_far["rate"]),
                         "took": min(figures["took"], so_far["took"]),
                     }
-            ours = best[OURS, at_once]
+            base = best[SESSION, at_once]
             for name in present:
                 figures = best[name, at_once]
                 print(
-                    f"{at_once:>3} at once  {name:<30} {figures['took'] / ours['took']:5.2f} of the time,"
-                    f" {figures['rate'] / ours['rate']:5.2f} of the rate"
+                    f"{at_once:>3} at once  {name:<30} {figures['took'] / base['took']:5.2f} of the time,"
+                    f" {figures['rate'] / base['rate']:5.2f} of the rate"
                     f"   ({figures['took']:.0f} µs, {figures['rate']:.0f}/s)",
                     flush=True,
                 )

@@ -3,11 +3,16 @@
 import asyncio
 import gzip
 from collections import deque
+from inspect import signature
 
+import aiohttp
 import pytest
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import StreamWriter
 
 from mcpauth.errors import BackendUnavailable
 from mcpauth.gateway.http_upstream import Upstream
+from tests.fakes.authority import Authority
 
 
 def answer(body=b"{}", *headers, status="200 OK"):
@@ -209,3 +214,22 @@ async def test_who_leaves_an_answer_closes_the_connection(far, upstream):
     with await upstream.send("POST", {}, b"{}") as response:
         assert await response.content.readany() == b"{"
     await far.left.wait()
+
+
+async def test_who_cannot_prove_to_be_the_server_is_told_nothing(far, tmp_path):
+    server = await asyncio.start_server(far.serve, "127.0.0.1", 0, ssl=Authority(tmp_path).server("localhost"))
+    upstream = Upstream("far", f"https://localhost:{server.sockets[0].getsockname()[1]}/mcp", {})
+    upstream.start()
+    with pytest.raises(BackendUnavailable, match="its certificate is not trusted"):
+        await ask(upstream)
+    assert far.heard == []
+    await upstream.close()
+    server.close()
+
+
+def test_what_is_used_of_aiohttp_is_not_all_documented():
+    """With another minor version: read again what `http_client.py` takes from it, and measure; then change this."""
+    assert aiohttp.__version__.startswith("3.14.")
+    assert list(signature(aiohttp.TCPConnector.connect).parameters) == ["self", "req", "traces", "timeout"]
+    assert "read_until_eof" in signature(ResponseHandler.set_response_params).parameters
+    assert list(signature(StreamWriter.write).parameters) == ["self", "chunk", "drain", "LIMIT"]
