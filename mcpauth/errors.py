@@ -43,20 +43,12 @@ class InvalidGrant(OAuthError):
     error = "invalid_grant"
 
 
-class UnauthorizedClient(OAuthError):
-    error = "unauthorized_client"
-
-
 class UnsupportedGrantType(OAuthError):
     error = "unsupported_grant_type"
 
 
 class UnsupportedResponseType(OAuthError):
     error = "unsupported_response_type"
-
-
-class InvalidScope(OAuthError):
-    error = "invalid_scope"
 
 
 class InvalidTarget(OAuthError):
