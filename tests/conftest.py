@@ -41,9 +41,13 @@ def new_loop() -> Callable[[], asyncio.AbstractEventLoop]:
 
 @pytest.fixture
 def io_loop(new_loop: Callable[[], asyncio.AbstractEventLoop]) -> Iterator[IOLoop]:
-    """pytest-tornado's own uses make_current, deprecated since Tornado 6.2."""
-    loop = IOLoop(asyncio_loop=new_loop(), make_current=False)
-    asyncio.set_event_loop(loop.asyncio_loop)
+    yield from current_loop(new_loop())
+
+
+def current_loop(asyncio_loop: asyncio.AbstractEventLoop) -> Iterator[IOLoop]:
+    """A fixture's: pytest-tornado's own uses make_current, deprecated since Tornado 6.2."""
+    loop = IOLoop(asyncio_loop=asyncio_loop, make_current=False)
+    asyncio.set_event_loop(asyncio_loop)
     yield loop
     asyncio.set_event_loop(None)
     loop.close(all_fds=True)
@@ -130,11 +134,7 @@ def client(http_server: object, base_url: str) -> OAuthClient:
 def tailscaled(io_loop: IOLoop) -> Iterator[FakeTailscaled]:
     """The tailscaled of this machine, for MCP_OAUTH_TAILSCALE_SOCKET."""
     tailscaled = FakeTailscaled()
-
-    async def start() -> None:
-        tailscaled.start()
-
-    io_loop.run_sync(start)
+    io_loop.run_sync(tailscaled.start)
     yield tailscaled
     io_loop.run_sync(tailscaled.stop)
 

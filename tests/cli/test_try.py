@@ -29,7 +29,7 @@ from mcpauth.replay.wire import Wire
 from mcpauth.settings import Settings
 from tests.browser import Browser
 from tests.cli.conftest import Done
-from tests.conftest import PASSWORD
+from tests.conftest import PASSWORD, current_loop
 from tests.live import SERVER, LiveServer, run
 
 pytestmark = pytest.mark.gen_test(timeout=120)
@@ -46,11 +46,7 @@ while not os.path.exists('closed'):
 
 @pytest.fixture(scope="module")
 def io_loop() -> Iterator[IOLoop]:
-    loop = IOLoop(make_current=False)
-    asyncio.set_event_loop(loop.asyncio_loop)
-    yield loop
-    asyncio.set_event_loop(None)
-    loop.close(all_fds=True)
+    yield from current_loop(asyncio.new_event_loop())
 
 
 @pytest.fixture(scope="module")

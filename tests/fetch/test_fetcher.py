@@ -35,12 +35,8 @@ class Resolver:
 @pytest.fixture
 def host(io_loop):
     host = DocumentHost()
-
-    async def start():
-        host.start()
-        host.publish()
-
-    io_loop.run_sync(start)
+    io_loop.run_sync(host.start)
+    host.publish()
     yield host
     io_loop.run_sync(host.stop)
 

@@ -16,16 +16,23 @@ from tests.conftest import ORIGIN
 from tests.fakes.github import FakeGitHub
 
 CALLBACK = "/auth/oauth/callback"
+DEPART = "/auth/oauth/signin?provider=github"
+
+
+def having(**settings: str) -> Any:
+    """The test runs on a server with these settings, without the prefix, beside those of its module."""
+    return pytest.mark.parametrize("more", [settings], ids=[""])
+
+
+@pytest.fixture
+def more() -> dict[str, str]:
+    return {}
 
 
 @pytest.fixture
 def github(io_loop: IOLoop) -> Iterator[FakeGitHub]:
     github = FakeGitHub()
-
-    async def start() -> None:
-        github.start()
-
-    io_loop.run_sync(start)
+    io_loop.run_sync(github.start)
     yield github
     io_loop.run_sync(github.stop)
 
@@ -65,6 +72,11 @@ def query(url: str) -> dict[str, str]:
     return {name: values[0] for name, values in parse_qs(urlsplit(url).query).items()}
 
 
+def signed_in(page: Page) -> bool:
+    """As the user that GitHub has unless a test says otherwise."""
+    return "You signed in as octocat" in page.text
+
+
 async def at_github(page: Page) -> str:
     """What the browser does at GitHub, where ``page`` sends it; the address it is sent back to."""
     assert page.status == 302, page.text[:300]
@@ -74,6 +86,6 @@ async def at_github(page: Page) -> str:
     return location
 
 
-async def through_github(browser: Browser, url: str = "/auth/oauth/signin?provider=github") -> Page:
+async def through_github(browser: Browser, url: str = DEPART) -> Page:
     """Sign in with GitHub, from ``url`` to where it ends."""
     return await browser.get(await at_github(await browser.get(url)))

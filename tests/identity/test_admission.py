@@ -2,7 +2,6 @@
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -11,22 +10,12 @@ from mcpauth.models.records import Identity
 from tests.browser import Browser, Page
 from tests.conftest import ORIGIN, FixedAmbient
 from tests.fakes.github import FakeGitHub
-from tests.identity.conftest import through_github
+from tests.identity.conftest import having, through_github
 from tests.oauth_client import OAuthClient
 
 DAY = 86400
 
 Come = Callable[..., Awaitable[Page]]
-
-
-def having(**settings: str) -> Any:
-    """The test runs on a server with these settings beside GitHub's."""
-    return pytest.mark.parametrize("more", [settings], ids=[""])
-
-
-@pytest.fixture
-def more() -> dict[str, str]:
-    return {}
 
 
 @pytest.fixture

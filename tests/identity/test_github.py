@@ -17,10 +17,9 @@ from mcpauth.settings import Settings
 from tests.browser import Browser, Page
 from tests.conftest import ORIGIN, FixedAmbient
 from tests.fakes.github import CLIENT_ID, FakeGitHub
-from tests.identity.conftest import CALLBACK, at_github, query, through_github
+from tests.identity.conftest import CALLBACK, DEPART, at_github, query, signed_in, through_github
 from tests.oauth_client import OAuthClient
 
-DEPART = "/auth/oauth/signin?provider=github"
 ACCESS_TOKEN = "/login/oauth/access_token"
 
 
@@ -32,10 +31,6 @@ def environment(tmp_path: Path, github: FakeGitHub) -> dict[str, str]:
         "MCP_OAUTH_ALLOWED_USERS": "github:octocat",
         **github.environment,
     }
-
-
-def signed_in(page: Page) -> bool:
-    return "You signed in as octocat" in page.text
 
 
 def refused(page: Page) -> bool:

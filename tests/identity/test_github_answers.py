@@ -9,13 +9,12 @@ from pathlib import Path
 import pytest
 
 from mcpauth.app import Services
-from tests.browser import Browser, Page
+from tests.browser import Browser
 from tests.conftest import ORIGIN, FixedAmbient
 from tests.fakes.github import FakeGitHub
-from tests.identity.conftest import CALLBACK, at_github, query, through_github
+from tests.identity.conftest import CALLBACK, DEPART, at_github, query, signed_in, through_github
 from tests.oauth_client import OAuthClient, answer
 
-DEPART = "/auth/oauth/signin?provider=github"
 MEBIBYTE = 1024 * 1024
 
 
@@ -27,10 +26,6 @@ def environment(tmp_path: Path, github: FakeGitHub) -> dict[str, str]:
         "MCP_OAUTH_ALLOWED_USERS": "github:octocat",
         **github.environment,
     }
-
-
-def signed_in(page: Page) -> bool:
-    return "You signed in as octocat" in page.text
 
 
 async def test_answers_that_come_in_pieces_are_read_to_their_end(browser: Browser, github: FakeGitHub) -> None:

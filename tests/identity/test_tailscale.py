@@ -24,7 +24,7 @@ from tests.conftest import FixedAmbient
 from tests.fakes.github import FakeGitHub
 from tests.fakes.tailscale_serve import FakeServe
 from tests.fakes.tailscaled import HOST, SUFFIX, TAILNET, FakeTailscaled
-from tests.identity.conftest import query
+from tests.identity.conftest import having, query
 from tests.oauth_client import OAuthClient
 
 ORIGIN = f"https://{HOST}"
@@ -34,15 +34,6 @@ ALICE, BOB, ROBOT, STRANGER = "100.101.102.103", "100.101.102.104", "100.101.102
 TOKEN = "ab" * 16
 FORM = f"_xsrf={TOKEN}&login=alice%40example.com&request="
 CONTINUE = "Continue as alice@example.com (Tailscale)"
-
-
-def having(**settings: str) -> Any:
-    return pytest.mark.parametrize("more", [settings], ids=[""])
-
-
-@pytest.fixture
-def more() -> dict[str, str]:
-    return {}
 
 
 @pytest.fixture

@@ -24,7 +24,8 @@ from mcpauth.replay.wire import Wire
 from mcpauth.routes import make_app, make_server
 from mcpauth.settings import Settings
 from tests.browser import Browser, Page
-from tests.conftest import PASSWORD, FixedAmbient
+from tests.conftest import PASSWORD, FixedAmbient, current_loop
+from tests.fakes.documents import DocumentHost
 
 CHILD = Path(__file__).parents[1] / "fakes" / "mcp_child.py"
 ADDRESSES = itertools.count(1)
@@ -83,11 +84,7 @@ class Server:
 
 @pytest.fixture(scope="module")
 def io_loop() -> Iterator[IOLoop]:
-    loop = IOLoop(make_current=False)
-    asyncio.set_event_loop(loop.asyncio_loop)
-    yield loop
-    asyncio.set_event_loop(None)
-    loop.close(all_fds=True)
+    yield from current_loop(asyncio.new_event_loop())
 
 
 @pytest.fixture(scope="module")
@@ -139,3 +136,12 @@ def server(
     services, http = io_loop.run_sync(start)
     yield Server(origin, services, ambient)
     io_loop.run_sync(stop)
+
+
+@pytest.fixture(scope="module")
+def host(io_loop: IOLoop) -> Iterator[DocumentHost]:
+    """Where a vendor, or a person, publishes what a client is."""
+    host = DocumentHost()
+    io_loop.run_sync(host.start)
+    yield host
+    io_loop.run_sync(host.stop)

@@ -1,9 +1,6 @@
 """Clients without a document of their own, to which a person names one that they have published."""
 
-from collections.abc import Iterator
-
 import pytest
-from tornado.ioloop import IOLoop
 
 from mcpauth.replay.sequence import Run, load, names
 from tests.fakes.documents import DocumentHost
@@ -11,18 +8,6 @@ from tests.replay.conftest import Server
 
 CLIENTS = {name: load(name) for name in names()}
 ALL = [(name, run) for name, client in CLIENTS.items() for run in client.runs if run.document]
-
-
-@pytest.fixture(scope="module")
-def host(io_loop: IOLoop) -> Iterator[DocumentHost]:
-    host = DocumentHost()
-
-    async def start() -> None:
-        host.start()
-
-    io_loop.run_sync(start)
-    yield host
-    io_loop.run_sync(host.stop)
 
 
 @pytest.mark.parametrize(("name", "run"), ALL, ids=lambda value: value.name if isinstance(value, Run) else value)

@@ -1,27 +1,10 @@
 """ChatGPT as it is where a server takes assertions: it signs with a key that its document leads to."""
 
-from collections.abc import Iterator
-
-import pytest
-from tornado.ioloop import IOLoop
-
 from mcpauth.replay.sequence import load
 from tests.fakes.documents import ClientKey, DocumentHost
 from tests.replay.conftest import Server
 
 CHATGPT = load("chatgpt")
-
-
-@pytest.fixture(scope="module")
-def host(io_loop: IOLoop) -> Iterator[DocumentHost]:
-    host = DocumentHost()
-
-    async def start() -> None:
-        host.start()
-
-    io_loop.run_sync(start)
-    yield host
-    io_loop.run_sync(host.stop)
 
 
 async def test_a_client_that_signs_connects_at_the_first_try(server: Server, host: DocumentHost) -> None:

@@ -50,20 +50,22 @@ class Stores:
     async def connect(self, name: str, user: str = "ada", expires_in: int = 3600) -> None:
         """A grant ``name``, its code redeemed: session ``s-name``, refresh token ``t-name``."""
         now = self.ambient.now()
-        grant = Grant(
+        assert await self.grants.approve(self.grant(name, user), self.code(name, user), f"once-{name}", now + 600)
+        session = self.session(f"s-{name}", user, name, access_expires_at=now + expires_in)
+        token = NewToken(f"t-{name}", name, 0, now, now + 30 * DAY)
+        assert await self.codes.redeem(f"code-{name}", token, session)
+
+    def grant(self, name: str, user: str = "ada", client_id: str = "c1") -> Grant:
+        return Grant(
             grant_id=name,
             user_id=user,
-            client_id="c1",
+            client_id=client_id,
             redirect_uri="r",
             scope="mcp",
             resource="r",
             servers=None,
-            created_at=now,
+            created_at=self.ambient.now(),
         )
-        assert await self.grants.approve(grant, self.code(name, user), f"once-{name}", now + 600)
-        session = self.session(f"s-{name}", user, name, access_expires_at=now + expires_in)
-        token = NewToken(f"t-{name}", name, 0, now, now + 30 * DAY)
-        assert await self.codes.redeem(f"code-{name}", token, session)
 
     def code(self, name: str, user: str) -> AuthorizationCode:
         return AuthorizationCode(

@@ -2,7 +2,6 @@
 
 import asyncio
 
-from mcpauth.models.records import Grant
 from mcpauth.store.client_approvals import ClientApprovalStore
 from mcpauth.store.refresh_tokens import NewToken, Refused, Rotated
 from tests.conftest import FixedAmbient
@@ -68,16 +67,7 @@ async def test_what_is_refused_without_ending_anything(stores: Stores, ambient: 
 
 async def test_a_code_is_redeemed_once_however_many_come(stores: Stores, ambient: FixedAmbient) -> None:
     now = ambient.now()
-    grant = Grant(
-        grant_id="a",
-        user_id="ada",
-        client_id="c1",
-        redirect_uri="r",
-        scope="mcp",
-        resource="r",
-        servers=None,
-        created_at=now,
-    )
+    grant = stores.grant("a")
     assert await stores.grants.approve(grant, stores.code("a", "ada"), "once", now + 600)
 
     async def redeem(number: int) -> bool:
@@ -95,16 +85,7 @@ async def test_a_client_that_is_refused_meanwhile_leaves_nothing(stores: Stores,
     (known,) = await stores.clients.list_all()
     published = known.model_copy(update={"client_id": client_id, "preregistered": False})
     await ClientApprovalStore(stores.database).decide(client_id, "it", "refused", now)
-    grant = Grant(
-        grant_id="g",
-        user_id="ada",
-        client_id=client_id,
-        redirect_uri="r",
-        scope="mcp",
-        resource="r",
-        servers=None,
-        created_at=now,
-    )
+    grant = stores.grant("g", client_id=client_id)
     assert not await stores.grants.approve(grant, stores.code("g", "ada"), "the page", now + 600, published)
     assert await stores.clients.list_all() == [known]
     assert await stores.count("used_once") == 0
@@ -114,16 +95,7 @@ async def test_a_consent_counts_once(stores: Stores, ambient: FixedAmbient) -> N
     now = ambient.now()
 
     async def approve(name: str) -> bool:
-        grant = Grant(
-            grant_id=name,
-            user_id="ada",
-            client_id="c1",
-            redirect_uri="r",
-            scope="mcp",
-            resource="r",
-            servers=None,
-            created_at=now,
-        )
+        grant = stores.grant(name)
         return await stores.grants.approve(grant, stores.code(name, "ada"), "the same page", now + 600)
 
     assert sorted(await asyncio.gather(*(approve(name) for name in "abcd"))) == [False, False, False, True]

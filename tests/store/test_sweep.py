@@ -1,6 +1,6 @@
 """What has expired goes, a few rows at a time; what is still good for something stays."""
 
-from mcpauth.models.records import Client, ClientMetadata, Grant, Identity
+from mcpauth.models.records import Client, ClientMetadata, Identity
 from mcpauth.store.sweep import Sweep
 from tests.conftest import FixedAmbient
 from tests.store.conftest import DAY, Stores
@@ -71,16 +71,7 @@ async def test_one_step_removes_a_few_rows_only(stores: Stores, ambient: FixedAm
 
 async def test_an_approval_whose_code_was_never_redeemed_goes_with_it(stores: Stores, ambient: FixedAmbient) -> None:
     now = ambient.now()
-    grant = Grant(
-        grant_id="a",
-        user_id="ada",
-        client_id="c1",
-        redirect_uri="r",
-        scope="mcp",
-        resource="r",
-        servers=None,
-        created_at=now,
-    )
+    grant = stores.grant("a")
     assert await stores.grants.approve(grant, stores.code("a", "ada"), "once", now + 600)
     ambient.time += 299
     assert await sweep(stores) == 0

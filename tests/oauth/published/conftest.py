@@ -22,16 +22,9 @@ def environment(tmp_path):
 @pytest.fixture
 def host(io_loop):
     host = DocumentHost()
-    io_loop.run_sync(_start(host))
+    io_loop.run_sync(host.start)
     yield host
     io_loop.run_sync(host.stop)
-
-
-def _start(host):
-    async def start():
-        host.start()
-
-    return start
 
 
 @pytest.fixture
