@@ -3,6 +3,7 @@
 import asyncio
 import logging
 from functools import lru_cache
+from typing import cast
 
 from tornado.http1connection import (
     HTTP1Connection,
@@ -14,6 +15,7 @@ from tornado.httputil import HTTPHeaders, HTTPInputError, HTTPServerConnectionDe
 from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
 
 from .. import log
+from .stream import TransportStream
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +62,9 @@ _kept = lru_cache(KEPT)(_read)
 class ServerConnection(HTTP1ServerConnection):
     """Knows for how long it has waited for a client: a timer for each request would cost more than it is worth."""
 
-    def __init__(self, stream: IOStream, params: HTTP1ConnectionParameters, context: object) -> None:
-        super().__init__(stream, params, context)
+    def __init__(self, stream: TransportStream, params: HTTP1ConnectionParameters, context: object) -> None:
+        super().__init__(cast(IOStream, stream), params, context)
+        self._open = stream.open
         self._now = asyncio.get_running_loop().time
         self._waiting_since: float | None = None
 
@@ -77,6 +80,7 @@ class ServerConnection(HTTP1ServerConnection):
 
     async def _server_request_loop(self, delegate: HTTPServerConnectionDelegate) -> None:
         try:
+            await self._open()
             while True:
                 self._waiting_since = self._now()
                 connection = Connection(self.stream, False, self.params, self.context)

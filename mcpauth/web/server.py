@@ -2,13 +2,15 @@
 
 import asyncio
 import logging
-from typing import Any
+import socket
+from typing import Any, cast
 
 from tornado.httpserver import HTTPServer, _HTTPRequestContext
 from tornado.iostream import IOStream
 
 from .. import log
 from .connection import ServerConnection
+from .stream import TransportStream
 
 logger = logging.getLogger(__name__)
 
@@ -27,20 +29,19 @@ class LimitedServer(HTTPServer):
         self.conn_params.header_timeout = None
         self._most, self._full = most, False
 
-    def handle_stream(self, stream: IOStream, address: Any) -> None:
+    def _handle_connection(self, connection: socket.socket, address: Any) -> None:
         if len(self._connections) >= self._most:
             if not self._full:
                 self._full = True
                 logger.warning("connections_refused", extra=log.bounded())
-            stream.close()
+            connection.close()
             return
         self._full = False
-        stream.set_nodelay(True)
-        stream.set_nodelay = lambda value: None  # type: ignore[method-assign]
-        context = _HTTPRequestContext(stream, address, self.protocol)
-        connection = ServerConnection(stream, self.conn_params, context)
-        self._connections.add(connection)
-        connection.start_serving(self)
+        stream = TransportStream(connection)
+        context = _HTTPRequestContext(cast(IOStream, stream), address, self.protocol)
+        serving = ServerConnection(stream, self.conn_params, context)
+        self._connections.add(serving)
+        serving.start_serving(self)
 
     async def watch(self) -> None:
         """Until cancelled."""

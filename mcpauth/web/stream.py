@@ -1,0 +1,126 @@
+"""Tornado's stream over a transport of the loop's, which watches a descriptor once, not anew for every request."""
+
+import asyncio
+import socket
+from typing import cast
+
+from tornado.iostream import BaseIOStream, StreamClosedError, UnsatisfiableReadError
+from tornado.log import gen_log
+
+# What has come and was not asked for yet; beyond that the client waits.
+AHEAD = 64 * 1024
+
+
+class TransportStream(BaseIOStream, asyncio.Protocol):
+    """An accepted connection. Of Tornado's stream it has what a read asks for, and how that is found and given out.
+
+    A client's leaving is told to who waits for something, or wants to know it, and not in between: whoever began to
+    wait for the end of a stream that is closed already would never hear of it.
+
+    ``read_into`` is not built: nothing here reads that way.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        super().__init__()
+        self.socket = connection
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._paused = False  # what comes is left to the kernel
+        self._full = False  # what was written is not all with the kernel yet
+        self._left = False
+
+    async def open(self) -> None:
+        if not self.closed():
+            try:
+                await self._loop.connect_accepted_socket(lambda: self, self.socket)
+                return
+            except OSError as error:
+                self.close(error)
+        self.socket.close()
+
+    # What the transport tells.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        # A write is done when the kernel has all of it, as with Tornado's own streams.
+        self._transport.set_write_buffer_limits(0)
+        if self.closed():
+            self._transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        self._read_buffer += data
+        self._read_buffer_size += len(data)
+        if self._read_future is not None:
+            try:
+                found = self._find_read_pos()
+            except UnsatisfiableReadError as error:
+                gen_log.info("Unsatisfiable read, closing connection: %s", error)
+                self.close(error)
+                return
+            if found is not None:
+                self._read_from_buffer(found)
+        if self._read_buffer_size > AHEAD and self._read_future is None and self._transport is not None:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        self._leave(None)
+        return True  # Closed by us, and when somebody is told.
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        self._leave(error)
+
+    def pause_writing(self) -> None:
+        self._full = True
+
+    def resume_writing(self) -> None:
+        self._full = False
+        while self._write_futures:
+            _, future = self._write_futures.popleft()
+            if not future.done():
+                future.set_result(None)
+
+    def _leave(self, error: Exception | None) -> None:
+        self._left = True
+        if self.error is None:
+            self.error = error
+        if self._read_future is not None or self._write_futures or self._close_callback is not None:
+            self.close()
+
+    # What Tornado's half is built on.
+
+    def write(self, data: bytes | memoryview) -> "asyncio.Future[None]":
+        self._check_closed()
+        written = self._loop.create_future()
+        if self._transport is None:
+            self.close()
+            written.set_exception(StreamClosedError(self.error))
+        else:
+            self._transport.write(data)
+            if not self._full:
+                written.set_result(None)
+                return written
+            self._write_futures.append((0, written))
+        # Not everybody who writes looks at what became of it.
+        written.add_done_callback(lambda done: done.cancelled() or done.exception())
+        return written
+
+    def close_fd(self) -> None:
+        """What is not with the kernel yet is dropped: somebody who does not read must not hold the connection."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _read_to_buffer_loop(self) -> None:
+        """What there is to read has come already."""
+
+    def _maybe_add_error_listener(self) -> None:
+        if self._close_callback is not None or not self._left:
+            self._add_io_state(self.io_loop.READ)
+
+    def _add_io_state(self, state: int) -> None:
+        if self._left:
+            self.close()
+        elif self._paused and self._read_buffer_size <= AHEAD and self._transport is not None:
+            self._paused = False
+            self._transport.resume_reading()
