@@ -69,7 +69,7 @@ class FilesBackend:
         return FilesSession(self)
 
     async def join(self, caller: Caller) -> "FilesSession":
-        return FilesSession(self)
+        return FilesSession(self, modern=True)
 
     def runs(self, caller: Caller) -> bool:
         return True
@@ -100,17 +100,17 @@ class FilesBackend:
     def kill(self) -> None:
         """There is no process."""
 
-    def respond(self, frame: Frame) -> AsyncIterator[Frame]:
+    def request(self, frame: Frame, *, modern: bool) -> AsyncIterator[Frame]:
         if self._retired:
             raise BackendUnavailable(RETIRED)
-        return self._respond(frame)
+        return self._respond(frame, modern)
 
-    async def _respond(self, frame: Frame) -> AsyncIterator[Frame]:
+    async def _respond(self, frame: Frame, modern: bool) -> AsyncIterator[Frame]:
         answer: Frame = {"jsonrpc": _JSONRPC, "id": frame["id"]}
         self._running += 1
         try:
             method = msgspec.json.decode(frame["method"], type=str)
-            reply = self._answer_modern if has_envelope(frame) else self._answer
+            reply = self._answer_modern if modern else self._answer
             answer["result"] = await reply(method, frame.get("params", _NULL))
         except _Failure as failure:
             answer["error"] = raw({"code": failure.code, "message": str(failure)})
@@ -168,13 +168,16 @@ class FilesBackend:
 
 
 class FilesSession:
-    """Sessions hold nothing: every request is answered from the folder as it is."""
+    """Sessions hold nothing: every request is answered from the folder as it is.
 
-    def __init__(self, backend: FilesBackend) -> None:
-        self._backend = backend
+    One that is not of the ``modern`` era may be of none yet, and be asked what there is in either.
+    """
+
+    def __init__(self, backend: FilesBackend, *, modern: bool = False) -> None:
+        self._backend, self._modern = backend, modern
 
     def request(self, frame: Frame) -> AsyncIterator[Frame]:
-        return self._backend.respond(frame)
+        return self._backend.request(frame, modern=self._modern or has_envelope(frame))
 
     def cancel(self, answers: Any, error: GatewayError) -> None:
         """None takes long."""

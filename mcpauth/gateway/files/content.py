@@ -35,13 +35,12 @@ class Image(NamedTuple):
 def read(descriptor: int, size: int, offset: int, limit: int) -> Text | Image:
     """An image whole, or a page of text from byte ``offset``. Raises Refused for what is neither."""
     limit = max(MIN_PAGE, min(limit, MAX_TEXT))
-    # It may have grown since its stat; a buffer of the whole limit would cost a short note more than its reading.
-    page = _read_at(descriptor, offset, limit, first=max(size - offset, 0) + HEAD)
-    head = page[:HEAD] if offset == 0 else _read_at(descriptor, 0, HEAD)
+    page = _read_at(descriptor, offset, limit, size)
+    head = page[:HEAD] if offset == 0 else _read_at(descriptor, 0, HEAD, size)
     if mime_type := _image_type(head):
         if size > MAX_IMAGE:
             raise Refused(f"this image is too large: {size} bytes of at most {MAX_IMAGE}")
-        return Image(_read_at(descriptor, 0, MAX_IMAGE), mime_type)
+        return Image(_read_at(descriptor, 0, MAX_IMAGE, size), mime_type)
     encoding, mark = _encoding(head)
     if offset < mark:
         page, offset = page[mark - offset :], mark
@@ -64,11 +63,13 @@ def indexable(descriptor: int, size: int) -> str:
     return found.text if isinstance(found, Text) else ""
 
 
-def _read_at(descriptor: int, offset: int, count: int, first: int = MAX_IMAGE) -> bytes:
-    """Up to ``count`` bytes, ``first`` so many: fewer only where the file ends."""
+def _read_at(descriptor: int, offset: int, count: int, size: int) -> bytes:
+    """Up to ``count`` bytes: fewer only where the file ends, which had this ``size``."""
+    left = max(size - offset, 0)
     os.lseek(descriptor, offset, os.SEEK_SET)
-    chunk = os.read(descriptor, min(count, first))
-    if len(chunk) == count or not chunk:
+    # It may have grown; a buffer of the whole count would cost a short note more than its reading.
+    chunk = os.read(descriptor, min(count, left + HEAD))
+    if len(chunk) in (count, left):
         return chunk
     chunks = [chunk]
     while chunk and (count := count - len(chunk)):

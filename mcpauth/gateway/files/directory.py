@@ -20,6 +20,7 @@ class DescriptorDirectory:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._identity: Identity | None = None
 
     @classmethod
     def top(cls, path: Path) -> Self:
@@ -29,8 +30,11 @@ class DescriptorDirectory:
         return self._descriptor
 
     def identity(self) -> Identity:
-        found = os.fstat(self._descriptor)
-        return found.st_dev, found.st_ino
+        """The same for as long as it is open."""
+        if self._identity is None:
+            found = os.fstat(self._descriptor)
+            self._identity = found.st_dev, found.st_ino
+        return self._identity
 
     def enter(self, name: str) -> Self:
         return type(self)(os.open(name, _FOLDER | _LEAF, dir_fd=self._descriptor))

@@ -45,12 +45,12 @@ class Root:
         """The components of ``path``, which is relative to the folder; ``/`` and ``.`` are the folder itself."""
         if path.startswith(self.uri):
             path = unquote(path.removeprefix(self.uri))
-        parts = tuple(part for part in path.split("/") if part not in ("", "."))
+        parts = tuple([part for part in path.split("/") if part not in ("", ".")])
         if ".." in parts:
             raise Refused('".." is not allowed: paths are relative to the folder and stay in it')
-        if any(_hidden(part) for part in parts):
+        if any(map(_hidden, parts)):
             raise Refused("names that begin with a dot are not served")
-        if not all(_sayable(part) for part in parts) or len(parts) > MAX_DEPTH:
+        if not all(map(_sayable, parts)) or len(parts) > MAX_DEPTH:
             raise Refused("this path cannot be a file here; use list_directory to see what there is")
         return parts
 

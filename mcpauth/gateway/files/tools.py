@@ -86,9 +86,10 @@ class Tools:
         """The result of a tool that is here; a tool error when it cannot do what it was asked."""
         tool = self._tools[name]
         # Models send null for what they leave out, and numbers as strings.
-        given = {key: value for key, value in arguments.items() if value is not None}
+        if None in arguments.values():
+            arguments = {key: value for key, value in arguments.items() if value is not None}
         try:
-            return await tool.run(msgspec.convert(given, tool.arguments, strict=False))
+            return await tool.run(msgspec.convert(arguments, tool.arguments, strict=False))
         except msgspec.ValidationError as error:
             return _error(f"these arguments do not fit: {error}")
         except Refused as error:
