@@ -18,7 +18,11 @@ LIMIT, BATCH = 16 * 1024 * 1024, 100
 
 MEMBERS = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
 # What nearly every message has of members: no two of them are alike, so no more need be asked of one that has no other.
-USUAL = MEMBERS | {"name", "arguments", "uri", "cursor", "_meta", "progressToken", "requestId"}
+USUAL = MEMBERS | {
+    "name", "arguments", "uri", "cursor", "_meta", "progressToken", "requestId",
+    "io.modelcontextprotocol/protocolVersion", "io.modelcontextprotocol/clientInfo",
+    "io.modelcontextprotocol/clientCapabilities", "io.modelcontextprotocol/logLevel",
+}  # fmt: skip
 
 _VERSION = msgspec.Raw(b'"2.0"')
 _decoder = msgspec.json.Decoder(Frame)

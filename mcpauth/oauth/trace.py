@@ -8,6 +8,7 @@ and now and then what has changed is saved.
 import asyncio
 import logging
 from collections import Counter, deque
+from collections.abc import Callable
 from typing import Any
 
 from .. import log
@@ -64,9 +65,12 @@ class Trace:
     async def load(self) -> None:
         self._stories.load(await self._store.list(self._ambient.now() - KEPT))
 
-    def is_news(self, session_id: str, address: str) -> bool:
-        """Whether no MCP request of this session has been taken down since somebody at ``address`` looked around."""
-        return session_id not in self._stories.heard or address in self._looking
+    def is_news(self, session_id: str, address: Callable[[], str]) -> bool:
+        """Whether no MCP request of this session has been taken down since somebody at its ``address`` looked around.
+
+        For every request, so the address is asked for only when somebody did, somewhere.
+        """
+        return session_id not in self._stories.heard or (bool(self._looking) and address() in self._looking)
 
     def add(
         self,

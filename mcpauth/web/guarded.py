@@ -128,10 +128,13 @@ class GuardedHandler(JSONHandler):
             if self.get_status() == 401:
                 session_id = self._gate.session_of(self.request)
             failed = self.get_status() >= 400 or self._answer_refuses
-            if failed or (session_id is not None and trace.is_news(session_id, self.site.party_of(self.request))):
+            if failed or (session_id is not None and trace.is_news(session_id, self._party)):
                 self.step = "mcp"
                 self.tell(session_id=session_id)
         super().on_finish()
+
+    def _party(self) -> str:
+        return self.site.party_of(self.request)
 
     # Refusals.
 

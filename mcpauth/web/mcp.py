@@ -66,7 +66,7 @@ class McpHandler(EventStreamHandler):
         if self._is_modern:
             self._refuse_as_modern()
             return
-        if session_id is None or not self._accepts(EVENT_STREAM, "text/*", "*/*"):
+        if session_id is None or self._accepted.isdisjoint((EVENT_STREAM, "text/*", "*/*")):
             # Clients take a 405 for "there is no such stream", anything else for a failure.
             self.set_header("Allow", ", ".join(self.allowed_methods()))
             self.refuse(405, "a stream needs an Mcp-Session-Id, and Accept: text/event-stream")
@@ -141,9 +141,9 @@ class McpHandler(EventStreamHandler):
     def _session_id(self) -> str | None:
         return self.request.headers.get("Mcp-Session-Id")
 
-    def _accepts(self, *types: str) -> bool:
-        given = _media_types(self.request.headers.get("Accept", "")[:LONGEST_ACCEPT])
-        return any(name in given for name in types)
+    @property
+    def _accepted(self) -> frozenset[str]:
+        return _media_types(self.request.headers.get("Accept", "")[:LONGEST_ACCEPT])
 
     # A POST's answer.
 
@@ -151,7 +151,7 @@ class McpHandler(EventStreamHandler):
         """It may come when this is a stream, whose headers say already which session was begun."""
         if session_id is not None:
             self.set_header("Mcp-Session-Id", session_id)
-        if self._accepts(EVENT_STREAM):
+        if EVENT_STREAM in self._accepted:
             self._slow.add(self._keep_alive)
         try:
             return await pending.answer()
@@ -165,7 +165,7 @@ class McpHandler(EventStreamHandler):
 
     async def _relay(self, replies: Messages) -> None:
         self._replies = replies
-        replies.streams = self._accepts(EVENT_STREAM)
+        replies.streams = EVENT_STREAM in self._accepted
         if isinstance(replies, ModernReplies | Subscription) and replies.endless and not replies.streams:
             self.write_message(406, replies.refuse(InvalidMessage("a subscription needs Accept: text/event-stream")))
             return

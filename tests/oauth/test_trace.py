@@ -399,11 +399,11 @@ async def test_stories_survive_a_restart_and_go_on(client, browser, services, am
     (before,), (after,) = await services.trace.stories(), await again.stories()
     assert after == before
     (session_id,) = after.sessions
-    assert again.is_news(session_id, client.address)
+    assert again.is_news(session_id, lambda: client.address)
     again.add("mcp", 200, "POST", "/mcp", client.address, "", session_id=session_id)
     (after,) = await again.stories()
     assert after.steps[-1].kind == "mcp"
-    assert not again.is_news(session_id, client.address)
+    assert not again.is_news(session_id, lambda: client.address)
 
 
 def step(kind, **about):
