@@ -6,12 +6,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from socket import socket
 
+import argon2
 import pytest
 from tornado import web
 from tornado.ioloop import IOLoop
 
 from mcpauth.ambient import Ambient
 from mcpauth.app import Services, build_services
+from mcpauth.identity import password
 from mcpauth.models.records import User
 from mcpauth.routes import make_app
 from mcpauth.settings import Settings
@@ -31,6 +33,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if inspect.iscoroutinefunction(getattr(item, "obj", None)) and item.get_closest_marker("gen_test") is None:
             item.add_marker(pytest.mark.gen_test(timeout=60))
+
+
+# What a password really costs: a tenth of a second and more, which thousands of tests would pay for.
+COST = password.COST
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cheap_passwords() -> None:
+    password.COST = argon2.profiles.CHEAPEST
 
 
 @pytest.fixture

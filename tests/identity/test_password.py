@@ -1,13 +1,15 @@
 """Signing in with a password: one answer for every failure, limits, and a browser that is known."""
 
 import re
+from contextlib import closing
 
 import pytest
 
 from mcpauth.app import Services
+from mcpauth.identity import password as passwords
 from mcpauth.models.records import Identity, User
 from tests.browser import Browser, Page
-from tests.conftest import PASSWORD, FixedAmbient
+from tests.conftest import COST, PASSWORD, FixedAmbient
 
 SIGN_IN = "/auth/oauth/signin"
 WRONG = "not the password at all"
@@ -182,3 +184,9 @@ async def test_passwords_are_kept_as_argon2id(owner: User, services: Services) -
     assert stored.startswith("$argon2id$")
     assert PASSWORD not in stored
     assert not await services.passwords.verify(None, "the password of nobody")
+
+
+async def test_each_guess_costs_memory_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(passwords, "COST", COST)
+    with closing(passwords.Passwords()) as outside_of_tests:
+        assert (await outside_of_tests.hash(PASSWORD)).startswith("$argon2id$v=19$m=65536,t=3,p=4$")
