@@ -30,14 +30,14 @@ class Child:
 
     def __init__(
         self,
-        name: str,
+        stderr: StderrLog,
         line: Callable[[bytes], int],
         ended: Callable[[str], None],
         grace: float,
         reaper: Reaper | None,
     ) -> None:
         self._line, self._ended, self._grace, self._reaper = line, ended, grace, reaper
-        self._stderr = StderrLog(name)
+        self._stderr = stderr
         self._pipes = Pipes(self)
         self._open = {STDIN, STDOUT, STDERR}
         self._partial = bytearray()
@@ -58,9 +58,9 @@ class Child:
     @classmethod
     async def spawn(
         cls,
-        name: str,
         command: list[str],
         *,
+        stderr: StderrLog,
         env: Mapping[str, str],
         cwd: Path,
         line: Callable[[bytes], int],
@@ -69,7 +69,7 @@ class Child:
         reaper: Reaper | None = None,
     ) -> "Child":
         """A running child. Raises BackendUnavailable, naming what to change."""
-        child = cls(name, line, ended, grace, reaper)
+        child = cls(stderr, line, ended, grace, reaper)
         try:
             await child._start(command, env, cwd)
         except (OSError, ValueError) as error:

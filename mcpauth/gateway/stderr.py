@@ -14,8 +14,9 @@ LINES, PER_SECONDS = 50, 10.0
 class StderrLog:
     """Lines beyond LINE bytes are cut; of more than LINES in PER_SECONDS only the number is logged."""
 
-    def __init__(self, backend: str) -> None:
-        self._backend = backend
+    def __init__(self, backend: str, reference: str) -> None:
+        """``reference`` says of which process they are: whoever is told of its end is told that."""
+        self._about = {"backend": backend, "reference": reference}
         self._partial = b""
         self._since = 0.0
         self._logged = self._dropped = 0
@@ -45,11 +46,11 @@ class StderrLog:
             self._since, self._logged = now, 0
         if self._logged < LINES:
             self._logged += 1
-            logger.info("backend_stderr", extra=log.fields(backend=self._backend, line=text))
+            logger.info("backend_stderr", extra=log.fields(**self._about, line=text))
         else:
             self._dropped += 1
 
     def _report(self) -> None:
         if self._dropped:
-            logger.warning("backend_stderr_dropped", extra=log.fields(backend=self._backend, lines=self._dropped))
+            logger.warning("backend_stderr_dropped", extra=log.fields(**self._about, lines=self._dropped))
             self._dropped = 0

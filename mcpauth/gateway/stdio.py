@@ -81,7 +81,8 @@ class StdioBackend:
             return Member(listener, caller, self._shared.join)
 
         def make(place: Place) -> StdioSession:
-            return StdioSession(self.name, listener, self._ambient, place, self._sessions.discard)
+            forget, probed = self._sessions.discard, caller is None
+            return StdioSession(self.name, listener, self._ambient, place, forget, probed=probed)
 
         if caller is None:
             # To ask what it offers: that is done one after the other, with pauses, and must not fail for others' sake.

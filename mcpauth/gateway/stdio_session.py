@@ -17,6 +17,7 @@ from .exchange import Exchange, Pace
 from .frames import Frame
 from .in_flight import InFlight
 from .reaper import Reaper
+from .stderr import StderrLog
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +45,12 @@ class StdioSession:
         ambient: Ambient,
         place: Place,
         ended: Callable[["StdioSession"], None],
+        *,
+        probed: bool = False,
     ) -> None:
+        """Of one that is only ``probed``, whoever does that says in the log how it ended, where that matters."""
         self._name, self._ambient, self._place, self._forget = name, ambient, place, ended
+        self._probed, self._reference = probed, ambient.identifier()[:8]
         self._in_flight = InFlight(listener)
         self._asked: dict[int | str, None] = {}
         self._subscribed: dict[bytes, None] = {}
@@ -55,8 +60,8 @@ class StdioSession:
     async def start(self, program: Program, back_off: BackOff) -> None:
         self._back_off, self._started_at = back_off, self._ambient.now()
         self._child = await Child.spawn(
-            self._name,
             program.command,
+            stderr=StderrLog(self._name, self._reference),
             env=program.env,
             cwd=program.cwd,
             line=self._heard,
@@ -166,15 +171,14 @@ class StdioSession:
                 self._asked.pop(frames.identifier(request_id), None)
 
     def _ended(self, reason: str) -> None:
-        """The process is gone. Clients learn that, and where the owner finds more; stderr is in the log."""
+        """The process is gone. Clients learn that, and where the owner finds more: stderr has the same reference."""
         self._place.leave()
         self._forget(self)
         if self._closed:
             return
-        reference = self._ambient.identifier()[:8]
-        about = log.fields(backend=self._name, reason=reason, reference=reference, waiting=len(self._in_flight))
-        logger.error("backend_exited", extra=about)
-        why = f"the server {self._name} ended ({reason}); log reference {reference}"
+        about = log.fields(backend=self._name, reason=reason, reference=self._reference, waiting=len(self._in_flight))
+        logger.log(logging.DEBUG if self._probed else logging.ERROR, "backend_exited", extra=about)
+        why = f"the server {self._name} ended ({reason}); log reference {self._reference}"
         self._back_off.ended(why, lived=self._ambient.now() - self._started_at, answered=self._answered)
         self._fail(why)
 

@@ -9,6 +9,7 @@ import pytest
 
 from mcpauth.gateway import stray
 from mcpauth.gateway.child import Child
+from mcpauth.gateway.stderr import StderrLog
 
 LINES = [b"%d" % number for number in range(50)]
 
@@ -23,8 +24,8 @@ async def steps(belong):
 
     program = f"import os; os.write(1, b'\\n'.join({LINES!r}) + b'\\n')"
     await Child.spawn(
-        "fake",
         [sys.executable, "-c", program],
+        stderr=StderrLog("fake", "r"),
         env=os.environ,
         cwd=Path(),
         line=hear,

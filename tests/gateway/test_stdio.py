@@ -181,6 +181,19 @@ async def test_stderr_goes_to_the_log_in_small_portions(connect, caplog):
     assert "backend_stderr_dropped" in caplog.text
 
 
+async def test_a_child_that_ends_when_it_is_asked_what_it_offers_is_one_line(serve, child, caplog):
+    """Which names what it wrote: it was started twice, to be asked in either era."""
+    caplog.set_level(logging.INFO)
+    gateway = await serve(child("fake", command="/bin/sh", args=("-c", "echo no licence >&2; exit 7")))
+    ((_, _, reason, _),) = await gateway.settled()
+    (told,) = [record for record in caplog.records if record.levelno > logging.INFO]
+    assert (told.getMessage(), told.fields["reason"]) == ("backend_unavailable", reason)
+    assert "exit status 7" in reason
+    reference = reason.rpartition(" ")[2]
+    stderr = [record.fields for record in caplog.records if record.getMessage() == "backend_stderr"]
+    assert {"backend": "fake", "reference": reference, "line": "no licence"} in stderr
+
+
 async def test_who_complains_too_much_has_to_wait(connect, monkeypatch, caplog):
     monkeypatch.setattr(child_module, "BREATH", 3600.0)
     client = await connect()
