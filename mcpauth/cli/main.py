@@ -92,7 +92,7 @@ async def command(settings: Settings, arguments: argparse.Namespace) -> int:
     else:
         for line in show.lines(arguments.operation, answer, running):
             print(line)
-    if arguments.operation == "status" and (not running or answer["configurationProblem"]):
+    if arguments.operation == "status" and (not running or answer.get("configurationProblem")):
         return 1
     return 0
 

@@ -2,9 +2,10 @@
 
 import shlex
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
+from .. import __version__
 from ..operations.clients import told
 
 COLUMNS = {
@@ -111,40 +112,57 @@ def client_added(answer: dict[str, Any]) -> Iterable[str]:
 
 
 def status(answer: dict[str, Any], running: bool) -> Iterable[str]:
-    yield f"mcpauth {answer['version']}  {'running' if running else 'not running'}"
-    yield f"  MCP URL     {answer['mcpUrl']}"
-    if answer["sseUrl"]:
-        yield f"  older URL   {answer['sseUrl']}  (HTTP+SSE, MCP 2024-11-05)"
-    yield f"  public URL  {answer['publicUrl']}"
-    yield f"  listens on  {answer['listensOn']}"
-    yield f"  connecting  {REGISTRATION[answer['registration']]}"
-    yield f"  data        {answer['dataDir']}"
-    yield f"  sign-in     {', '.join(answer['signIn']) or 'none'}"
-    if answer.get("tailscale"):
-        yield f"  Tailscale   {clean(answer['tailscale'])}"
-    users = answer["users"]
-    waiting = f", {users['pending']} waiting for approval (see: user list)" if users["pending"] else ""
-    yield f"  users       {_count(users['owner'], 'owner')}, {_count(users['member'], 'member')}{waiting}"
-    yield f"  apps        {answer['clients']}"
-    yield f"  sessions    {answer['sessions']['clients']} of apps, {answer['sessions']['browsers']} of browsers"
-    for one in answer["servers"]:
+    """What it does not say is unknown: the server that runs may be older than this command."""
+    unsaid = answer.get("version") != __version__
+    yield f"mcpauth {clean(answer.get('version', 'unknown'))}  {'running' if running else 'not running'}"
+    for name, tell in ABOUT.items():
+        try:
+            text = tell(answer)
+        except KeyError:
+            text, unsaid = "unknown", True
+        if text:
+            yield f"  {name:<10}  {text}"
+    for one in answer.get("servers", []):
         tools = f"{len(one['tools'])} tools" if one["state"] == "ok" else clean(one["reason"] or one["state"])
         yield f"  server      {one['name']}: {tools}" if running else f"  server      {one['name']}"
-    if running:
-        yield f"  processes   {answer['processes']['running']} of {answer['processes']['most']} that servers may have"
-    if answer["ownerNeeded"]:
+    if answer.get("ownerNeeded"):
         yield "There is no owner yet: open the setup link that the server printed, or use: user add NAME --owner"
-    if answer["configurationProblem"]:
-        yield f"! What mcp.json says now is refused; what it said before holds: {clean(answer['configurationProblem'])}"
-    for note in answer["configurationNotes"]:
+    if problem := answer.get("configurationProblem"):
+        yield f"! What mcp.json says now is refused; what it said before holds: {clean(problem)}"
+    for note in answer.get("configurationNotes", []):
         yield f"! {clean(note)}"
-    for one in answer["problems"]:
+    for one in answer.get("problems", []):
         yield f"! {clean(one['check'])}: {clean(one['found'])}"
         yield f"  What to do: {clean(one['fix'])}"
-    for one in answer["waiting"]:
+    for one in answer.get("waiting", []):
         client_id = clean(shlex.quote(one["client_id"]))
         yield clean(f"! {one['asked_at']}  {told(one)}")
         yield f"  To let it in: client approve {client_id}"
         yield f"  To keep it out: client refuse {client_id}"
-    for notice in answer["notices"]:
+    for notice in answer.get("notices", []):
         yield f"! {clean(notice)}"
+    if unsaid or any(one not in answer for one in WARNINGS):
+        yield f"! What runs is another version of mcpauth than this command ({__version__}), and may not say it all."
+        yield "  What to do: restart the server"
+
+
+def _users(users: dict[str, int]) -> str:
+    waiting = f", {users['pending']} waiting for approval (see: user list)" if users["pending"] else ""
+    return f"{_count(users['owner'], 'owner')}, {_count(users['member'], 'member')}{waiting}"
+
+
+ABOUT: dict[str, Callable[[dict[str, Any]], str | None]] = {
+    "MCP URL": lambda said: said["mcpUrl"],
+    "older URL": lambda said: f"{said['sseUrl']}  (HTTP+SSE, MCP 2024-11-05)" if said["sseUrl"] else None,
+    "public URL": lambda said: said["publicUrl"],
+    "listens on": lambda said: said["listensOn"],
+    "connecting": lambda said: REGISTRATION[said["registration"]],
+    "data": lambda said: said["dataDir"],
+    "sign-in": lambda said: ", ".join(said["signIn"]) or "none",
+    "Tailscale": lambda said: clean(said.get("tailscale") or ""),
+    "users": lambda said: _users(said["users"]),
+    "apps": lambda said: str(said["clients"]),
+    "sessions": lambda said: f"{said['sessions']['clients']} of apps, {said['sessions']['browsers']} of browsers",
+    "processes": lambda said: f"{said['processes']['running']} of {said['processes']['most']} that servers may have",
+}
+WARNINGS = ("servers", "ownerNeeded", "configurationProblem", "configurationNotes", "problems", "waiting", "notices")

@@ -308,7 +308,7 @@ def test_a_client_that_waits_is_named_with_what_to_do() -> None:
         "asked_at": "2026-01-01",
     }
     answer = {
-        "version": "1",
+        "version": __version__,
         "mcpUrl": "",
         "dataDir": "",
         "signIn": [],
@@ -334,6 +334,17 @@ def test_a_client_that_waits_is_named_with_what_to_do() -> None:
         "  To let it in: client approve 'https://a.example/$(id)'",
         "  To keep it out: client refuse 'https://a.example/$(id)'",
     ]
+
+
+def test_a_server_of_another_version_says_what_it_can() -> None:
+    answer = {"version": __version__, "mcpUrl": "http://localhost/mcp", "registration": "by-letter", "notices": ["one"]}
+    printed = list(show.status(answer, True))
+    assert f"mcpauth {__version__}  running" in printed
+    assert "  MCP URL     http://localhost/mcp" in printed
+    assert "  connecting  unknown" in printed
+    assert "  processes   unknown" in printed
+    assert printed[-3] == "! one"
+    assert printed[-1] == "  What to do: restart the server"
 
 
 async def test_what_takes_access_away_takes_effect_at_once(tmp_path: Path, command: Run, add_owner: AddOwner) -> None:
