@@ -18,6 +18,7 @@ import aiohttp
 from ..ambient import Ambient
 from ..control import NAME, ask
 from ..errors import OperationError, SettingsError, StepFailed
+from ..host.doctor import place
 from ..replay import authorization, sequence
 from ..replay.attempt import Attempt
 from ..replay.loopback import Loopback, at_home
@@ -96,7 +97,7 @@ async def _try(
     if status is not None:
         _check_server(url, status, settings)
     async with Loopback() as loopback, aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar()) as http:
-        owner.loopback, owner.wire = loopback, Wire(http, client.timeout)
+        owner.loopback, owner.wire = loopback, Wire(http, client.timeout, place.command(settings))
         # Who names a way has time for all of it.
         run, notes = at_home(client, run, loopback, again=arguments.way is not None)
         report.begin(arguments.client, client, run, url, notes, _unreachable(client, url))

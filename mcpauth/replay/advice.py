@@ -24,10 +24,6 @@ REDIRECTED = (
     "or stop what is in front from redirecting."
 )
 WRONG_HOST = "Set MCP_OAUTH_PUBLIC_URL to the address that clients use, and start the server again."
-NOT_FOUND = (
-    "The path does not reach mcpauth: mount it at / (tailscale funnel --bg 3210); --set-path takes the beginning "
-    "of the path away and hides /.well-known, /authorize and /token."
-)
 FILTERED = "A filter refuses this client. If mcpauth's log does not show the request, let its user agent through."
 TOKEN_LOST = (
     "The token is good, so it did not arrive: something in front takes the Authorization header away, or sends the "
@@ -41,13 +37,21 @@ SERVER_LOG = "The server's log says why; it has a line for this request."
 WAIT = "Too many registrations came from this address: wait an hour, or start the server again."
 
 
-def for_status(status: int, url: str, location: str) -> str:
+def not_found(mount: str) -> str:
+    """``mount`` is the command that leads from the public name to the server."""
+    return (
+        f"The path does not reach mcpauth: mount it at / ({mount}); --set-path takes the beginning of the path away "
+        "and hides /.well-known, /authorize and /token."
+    )
+
+
+def for_status(status: int, url: str, location: str, mount: str) -> str:
     if 300 <= status < 400:
         to = urlsplit(location)
         return f"{REDIRECTED} It leads to {to.netloc or urlsplit(url).netloc}{to.path}."
     if status >= 502:
         return NOT_REACHED
-    fixes = {403: FILTERED, 404: NOT_FOUND, 405: NOT_FOUND, 421: WRONG_HOST, 429: WAIT}
+    fixes = {403: FILTERED, 404: not_found(mount), 405: not_found(mount), 421: WRONG_HOST, 429: WAIT}
     return fixes.get(status, SERVER_LOG)
 
 

@@ -71,7 +71,8 @@ async def find_server(attempt: Attempt, step: Discover) -> str:
 
 async def _first(attempt: Attempt, step: Discover) -> str:
     """The first document that is there: 4xx sends the client on. Empty where a client goes on without."""
-    missing = []
+    missing: list[str] = []
+    mount = ""
     for url in dict.fromkeys(filter(None, map(attempt.fill, step.urls))):
         exchange = await attempt.wire.send("GET", url, attempt.headers("oauth", step.headers))
         attempt.last = exchange
@@ -79,6 +80,7 @@ async def _first(attempt: Attempt, step: Discover) -> str:
             exchange.expect(200)
             return f"{exchange} 200"
         missing.append(f"{exchange} {exchange.status}")
+        mount = exchange.mount
     if step.guesses:
         return ""
-    raise StepFailed(f"none of its addresses has the document: {', '.join(missing)}", advice.NOT_FOUND)
+    raise StepFailed(f"none of its addresses has the document: {', '.join(missing)}", advice.not_found(mount))

@@ -14,7 +14,7 @@ LARGEST = 4 * 1024 * 1024
 
 
 class Exchange(NamedTuple):
-    """``sent`` are the request's headers, ``headers`` the answer's."""
+    """``sent`` are the request's headers, ``headers`` the answer's; ``mount`` is the command that leads there."""
 
     method: str
     url: str
@@ -22,6 +22,7 @@ class Exchange(NamedTuple):
     status: int
     headers: CIMultiDictProxy[str]
     body: bytes
+    mount: str
 
     def __str__(self) -> str:
         return f"{self.method} {self.url.partition('?')[0]}"
@@ -32,7 +33,7 @@ class Exchange(NamedTuple):
             wanted = " or ".join(map(str, status))
             raise StepFailed(
                 f"{self} answers {self.status}{_told(self)}, and {wanted} was expected",
-                advice.for_status(self.status, self.url, self.headers.get("Location", "")),
+                advice.for_status(self.status, self.url, self.headers.get("Location", ""), self.mount),
             )
 
     @property
@@ -51,8 +52,8 @@ class Exchange(NamedTuple):
 
 
 class Wire:
-    def __init__(self, http: aiohttp.ClientSession, timeout: float) -> None:
-        self._http, self._seconds = http, timeout
+    def __init__(self, http: aiohttp.ClientSession, timeout: float, mount: str) -> None:
+        self._http, self._seconds, self._mount = http, timeout, mount
         self._timeout = aiohttp.ClientTimeout(total=timeout)
 
     async def send(
@@ -73,7 +74,7 @@ class Wire:
                     content = await _whole(response)
                 else:
                     content = b"" if request_id is None else await _event(response, request_id)
-                return Exchange(method, url, headers, response.status, response.headers, content)
+                return Exchange(method, url, headers, response.status, response.headers, content, self._mount)
         except TimeoutError:
             shown = url.partition("?")[0]
             raise StepFailed(f"{method} {shown} has no answer after {self._seconds:g} s", advice.TOO_SLOW) from None

@@ -333,7 +333,7 @@ async def test_a_browser_that_cannot_be_opened_is_done_without(server: LiveServe
 async def test_nobody_is_sent_to_a_page_that_is_an_error(server: LiveServer) -> None:
     owner = Owner(Report(as_json=True), browser=False)
     async with aiohttp.ClientSession() as http:
-        owner.wire = Wire(http, 10)
+        owner.wire = Wire(http, 10, "")
         with pytest.raises(StepFailed, match="This app is not known here"):
             await owner.allow(f"{server.origin}/authorize?client_id=nobody&redirect_uri=http://127.0.0.1:1/callback")
 

@@ -71,7 +71,7 @@ class Server:
         number = next(ADDRESSES)
         headers = {"X-Forwarded-For": f"198.51.{number // 256}.{number % 256}"}
         async with aiohttp.ClientSession(headers=headers, cookie_jar=aiohttp.DummyCookieJar()) as http:
-            wire, url = Wire(http, client.timeout), self.origin + path
+            wire, url = Wire(http, client.timeout, "tailscale funnel --bg 8123"), self.origin + path
             yield Attempt(client, run, url, wire, self._person, self.ambient, idle=self._idle, **more)
 
     async def replay(self, client: Client, run: Run, path: str = "/mcp", **more: Any) -> tuple[Attempt, list[Outcome]]:

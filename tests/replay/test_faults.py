@@ -112,7 +112,7 @@ BEFORE = [
     ("POST", "/mcp", answer(307, Location="/mcp/"), "challenge", "answers 307", "do not follow redirects"),
     ("POST", "/mcp", answer(403), "challenge", "answers 403", "let its user agent through"),
     ("POST", "/mcp", answer(502), "challenge", "answers 502", "Start the server"),
-    ("GET", DOCUMENTS, answer(404), "resource metadata", "none of its addresses", "--set-path"),
+    ("GET", DOCUMENTS, answer(404), "resource metadata", "none of its addresses", "--bg 8123"),
     ("GET", DOCUMENTS, HTML, "resource metadata", "text/html", "Something in front"),
     ("GET", RESOURCE, DEEP, "resource metadata", "no JSON object", "in front"),
     ("GET", SERVER, DEEP_REFUSAL, "server metadata", "answers 500", "log"),
@@ -121,7 +121,7 @@ BEFORE = [
     ("GET", SERVER, answer(500), "server metadata", "answers 500", "log"),
     ("POST", "/register", HTML, "registration", "answers 200, and 201 was expected", ""),
     ("POST", "/register", answer(429), "registration", "answers 429", "wait an hour"),
-    ("POST", "/token", answer(404), "token", "answers 404", "--set-path"),
+    ("POST", "/token", answer(404), "token", "answers 404", "--bg 8123"),
     ("POST", "/mcp", lose_token, "first MCP request", "answers 401 to the new token", "takes the Authorization header"),
 ]
 AFTER = [

@@ -128,7 +128,7 @@ async def _visit(settings: Settings, ask: Ask, connector: aiohttp.BaseConnector)
     """What a client finds there, step by step, and whether it is the server that runs here."""
     client = sequence.read(CLIENT)
     async with aiohttp.ClientSession(connector=connector, cookie_jar=aiohttp.DummyCookieJar(), trust_env=False) as http:
-        wire = Wire(http, client.timeout)
+        wire = Wire(http, client.timeout, place.command(settings))
         attempt = Attempt(client, client.runs[0], f"{settings.origin}/mcp", wire, Nobody(), Ambient())
         outcomes = [outcome async for outcome in play(attempt)]
         found = [_found(outcome) for outcome in outcomes]
