@@ -107,13 +107,26 @@ async def test_another_grant_cannot_answer(client, old):
     assert not any(answer.done() for answer in old.answers.values())
 
 
-async def test_when_the_stream_ends_nothing_runs_again(client, old):
+async def test_when_the_stream_ends_while_the_client_is_asked_nothing_runs_again(client, old):
     modern = client()
     result = await asked(modern, CALL)
+    (waiting,) = modern.gateway._backends["far"]._bridge._waiting._waiting.values()
     await old.streams[-1].cut()
-    await old.streams[-1].gone
-    error = (await modern.request("tools/call", retry(CALL, result)))["error"]
-    assert error["code"] in (-32602, -32000)
+    await until(lambda: waiting.call.failed)  # Nobody is told that the stream has ended.
+    assert (await modern.request("tools/call", retry(CALL, result)))["error"]["code"] == -32602
+    assert len(old.of("tools/call")) == 1
+    assert (await asked(modern, CALL))["requestState"] != result["requestState"]
+
+
+async def test_when_the_stream_ends_once_the_client_has_answered_nothing_runs_again(client, old):
+    async def hang_up(handler):
+        await old.accept(handler)
+        await old.stream_of(handler).cut()
+
+    modern = client()
+    result = await asked(modern, CALL)
+    old.acts["answer"] = hang_up
+    assert (await modern.request("tools/call", retry(CALL, result)))["error"]["code"] == -32000
     assert len(old.of("tools/call")) == 1
     assert (await asked(modern, CALL))["requestState"] != result["requestState"]
 
