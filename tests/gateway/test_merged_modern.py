@@ -89,6 +89,12 @@ async def test_pages_are_as_in_the_older_era(merge, modern, monkeypatch):
     assert await error(client, "tools/list", {"cursor": "x"}) == -32602
 
 
+async def test_what_is_read_nobody_else_may_keep(merge, modern):
+    client = await merge(modern("one", resources=["x:1"]))
+    result = (await client.request("resources/read", {"uri": "x:1"}))["result"]
+    assert (result["ttlMs"], result["cacheScope"]) == (5, "private")
+
+
 async def test_each_thing_is_asked_of_its_owner(merge, modern):
     client = await merge(
         modern("one", tools=["a", "b"], prompts=["p"], resources=["x:1"], knows=["y:2"]),

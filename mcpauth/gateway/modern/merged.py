@@ -103,7 +103,7 @@ class ModernMerged:
                 self._together.found(principal, uri, replies.served)
             elif len(candidates) > 1:
                 return frames.failure(frame["id"], InvalidParameters("no server here has that resource"))
-            return answer
+            return results.private(answer)
 
         replies = self._replies(principal, candidates, frame, about, about.params)
         replies.change = answered
