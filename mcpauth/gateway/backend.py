@@ -33,6 +33,11 @@ class BackendSession(Protocol):
         """False where the next request would start a process."""
         ...
 
+    @property
+    def serves(self) -> bool:
+        """False where another has to be opened."""
+        ...
+
 
 class ModernSession(Protocol):
     """A backend in the modern era; others may be using it at the same time."""

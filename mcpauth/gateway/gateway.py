@@ -100,6 +100,7 @@ class Gateway:
                 self._add(served)
         self._catalogue.serve(backends)
         self._modern_merged.follow()
+        self._revive(*self._sessions.listening())
 
     @property
     def processes(self) -> int:
@@ -219,11 +220,7 @@ class Gateway:
     ) -> Reader:
         """What the client is told outside of its requests, or the rest of a stream. To be closed by who listens."""
         session = self._session(principal, backend, session_id)
-        for served in (self._backends.get(name) for name in set(session.subscribed.values())):
-            if served is not None and not session.linked(served.name):
-                reviving = asyncio.create_task(session.revive(served))
-                self._reviving.add(reviving)
-                reviving.add_done_callback(self._reviving.discard)
+        self._revive(session)
         return session.listen(last_event_id)
 
     def flush(self) -> None:
@@ -239,6 +236,15 @@ class Gateway:
         self._endpoint(backend).admit(principal)
         _refuse_paused(principal)
         return session
+
+    def _revive(self, *sessions: McpSession) -> None:
+        """What their clients follow is followed for them, though they only listen."""
+        for session in sessions:
+            for served in map(self._backends.get, session.unfollowed()):
+                if served is not None:
+                    reviving = asyncio.create_task(session.revive(served))
+                    self._reviving.add(reviving)
+                    reviving.add_done_callback(self._reviving.discard)
 
     def _add(self, served: Served) -> None:
         self._endpoints[served.name] = Single(served, self._catalogue)
@@ -378,10 +384,11 @@ class Gateway:
             self.look_around()
 
     def look_around(self) -> None:
-        """What is due now and then: sessions and children that nobody uses end, backends that failed are tried."""
+        """What is due now and then: sessions and children that nobody uses end, what failed is tried again."""
         self._sessions.sweep()
         self.stop_idle()
         self._catalogue.retry()
+        self._revive(*self._sessions.listening())
 
     def stop_idle(self) -> None:
         """End the children that modern callers have not used for long."""

@@ -76,6 +76,10 @@ class HttpSession:
     # What they have in common.
 
     @property
+    def serves(self) -> bool:
+        return self._over is None and not self._retired
+
+    @property
     def busy(self) -> bool:
         return len(self._in_flight) > 0
 

@@ -87,6 +87,11 @@ class McpSession:
         link = self._links.get(backend)
         return backend in self._opening or (link is not None and link.session.runs)
 
+    def unfollowed(self) -> list[str]:
+        """The backends that should tell of what the client follows, and have no session to do that in."""
+        serving = {name for name, link in self._links.items() if link.session.serves} | self._opening.keys()
+        return [name for name in dict.fromkeys(self.subscribed.values()) if name not in serving]
+
     def begin(self, work: object, *, is_request: bool) -> None:
         """Raises BackendUnavailable when the client has as much under way as it may have."""
         if work not in self._under_way and len(self._under_way) >= (UNDER_WAY if is_request else 2 * UNDER_WAY):
@@ -107,17 +112,23 @@ class McpSession:
             return link, link.session.request(frame)
         except BackendUnavailable:
             if self._links.get(served.name) is link:
-                del self._links[served.name]
-                self._former.add(link.session)
+                self._part(served.name)
         link = self._links.get(served.name) or await self._link_for(served, frame)
         return link, link.session.request(frame)
 
     async def revive(self, served: Served) -> None:
-        """The client listens again: what it follows is followed for it again."""
+        """What the client follows is followed for it again. That it may have changed meanwhile is told."""
+        if served.name not in self.unfollowed():
+            return
+        self._part(served.name)
         try:
             await self._link(served)
         except GatewayError as error:
             logger.info("not_revived", extra=log.bounded(backend=served.name, reason=error.message))
+            return
+        for uri, backend in self.subscribed.items():
+            if backend == served.name:
+                self.mailbox.put(frames.encode(frames.notification(UPDATED, {"uri": uri})))
 
     def listen(self, last_event_id: str | None) -> Reader:
         """What the client is told outside of its requests, or the rest of the stream that it has lost."""
@@ -186,6 +197,8 @@ class McpSession:
         if frames.text(frame["method"]) == "notifications/cancelled":
             wanted = frames.members(frame.get("params")).get("requestId")
             self._unsent = [one for one in self._unsent if wanted is None or not _same_id(one["id"], wanted)]
+            for session in list(self._former):
+                await session.notify(frame)
         initialized = frames.text(frame["method"]) == "notifications/initialized"
         for link in list(self._links.values()):
             if not (initialized and link.initialized):
@@ -214,6 +227,12 @@ class McpSession:
             *self._opening.values(),
             return_exceptions=True,
         )
+
+    def _part(self, backend: str) -> None:
+        """From a session that takes no more requests."""
+        link = self._links.pop(backend, None)
+        if link is not None:
+            self._former.add(link.session)
 
     async def _link(self, served: Served) -> Link:
         try:

@@ -102,12 +102,15 @@ class McpSessions:
     def of_endpoint(self, endpoint: str | None) -> list[McpSession]:
         return [session for session in self._sessions.values() if session.endpoint == endpoint]
 
+    def listening(self) -> list[McpSession]:
+        """Those whose clients wait to be told something."""
+        return [session for session in self._sessions.values() if session.mailbox.listened_to]
+
     def flush(self) -> None:
         """Queue the last uses for the disk. Whoever listens is using it."""
-        for session in self._sessions.values():
-            if session.mailbox.listened_to:
-                session.used_at = self._ambient.now()
-                self._used.add(session.session_hash)
+        for session in self.listening():
+            session.used_at = self._ambient.now()
+            self._used.add(session.session_hash)
         self._store.touch({one: self._sessions[one].used_at for one in self._used if one in self._sessions})
         self._used.clear()
 

@@ -83,7 +83,13 @@ class StdioSession:
         return self._over is None
 
     @property
+    def serves(self) -> bool:
+        return self._over is None and not self._retired
+
+    @property
     def busy(self) -> bool:
+        if self._retired:  # Of changes, another tells by now.
+            return self._in_flight.works or bool(self._asked)
         return bool(self._in_flight or self._asked or self._subscribed)
 
     def retire(self) -> None:

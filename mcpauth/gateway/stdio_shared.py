@@ -77,7 +77,8 @@ class SharedChild(StdioSession):
 
     @property
     def busy(self) -> bool:
-        return bool(self._in_flight or self._askers) or any(member.uris for member in self._members)
+        follows = not self._retired and any(member.uris for member in self._members)
+        return bool(self._in_flight or self._askers) or follows
 
     @property
     def works(self) -> bool:
@@ -229,6 +230,10 @@ class Member:
     @property
     def runs(self) -> bool:
         return self._child is not None and self._child.runs
+
+    @property
+    def serves(self) -> bool:
+        return self._child is not None and self._child.serves
 
     def hear(self, frame: Frame) -> None:
         self._listener(dict(frame))

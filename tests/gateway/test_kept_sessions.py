@@ -196,6 +196,38 @@ async def test_who_listens_again_hears_of_what_it_follows(serve, one, lists):
     assert client.gateway._sessions.of_endpoint("one")[0].linked("one")
 
 
+async def test_who_only_listens_goes_on_hearing_after_a_crash(serve, one):
+    client = await begin(await serve(one))
+    heard = client.listen()
+    await client.request("resources/subscribe", {"uri": "x:1"})
+    assert "error" in await client.call("a", do="exit")
+    client.gateway.look_around()
+    await asyncio.gather(*client.gateway._reviving)
+    # It may have changed while nobody told.
+    assert messages(heard) == [*CHANGED, "notifications/resources/updated"]
+    assert (await state(client))["subscribed"] == ["x:1"]
+    client.gateway.look_around()
+    assert not client.gateway._reviving
+
+
+@pytest.mark.parametrize("era", ["--legacy", "--modern"])
+@pytest.mark.parametrize("backend", ["one", None])
+async def test_who_only_listens_goes_on_hearing_of_a_server_that_was_changed(serve, lists, backend, era):
+    gateway = await serve(lists("one", era, tools=["a"], prompts=["p"], resources=["x:1"]))
+    await gateway.settled()
+    client = await begin(gateway, backend=backend)
+    heard = client.listen()
+    await client.request("resources/subscribe", {"uri": "x:1"})
+    pid = int(await client.text("a", do="pid"))
+    gateway.serve([lists("one", era)])
+    await gone(pid)
+    async for message in heard:
+        if json.loads(message)["method"] == "notifications/resources/updated":
+            break
+    seen = await state(client)
+    assert seen["subscribed"] == ["x:1"] or [one["resourceSubscriptions"] for one in seen["listening"]] == [["x:1"]]
+
+
 async def test_only_the_owner_finds_a_kept_session(serve, one, lists):
     client = await begin(await serve(one))
     await restarted(serve, client, lists)

@@ -66,7 +66,8 @@ class ToLegacy:
         return self._sessions.runs(caller)
 
     def retire(self) -> None:
-        """The backend itself takes no new request."""
+        """The backend itself takes no new request. Who comes back to a call that waits comes to another."""
+        self._waiting.close()
 
     def stop_idle(self) -> None:
         self._waiting.expire()

@@ -42,6 +42,8 @@ class ToModern:
 
     def retire(self) -> None:
         self.retired = True
+        for session in self._sessions:
+            session.retire()
 
     def stop_idle(self) -> None:
         for session in self._sessions:
@@ -120,6 +122,15 @@ class ToModernSession:
     @property
     def runs(self) -> bool:
         return self._backend.runs(self._caller)
+
+    @property
+    def serves(self) -> bool:
+        return not (self._over or self._bridge.retired)
+
+    def retire(self) -> None:
+        """Of changes, another tells by now."""
+        if self._listening is not None:
+            self._listening.close()
 
     async def close(self) -> None:
         self._over = True

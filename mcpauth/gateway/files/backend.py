@@ -188,7 +188,7 @@ class FilesSession:
     async def close(self) -> None:
         """Nothing is held."""
 
-    runs = True
+    runs = serves = True
 
 
 class _Failure(Exception):
