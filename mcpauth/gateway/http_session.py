@@ -13,6 +13,7 @@ from .exchange import Pace
 from .frames import Frame
 from .http_upstream import EVENT_STREAM, JSON, Events, Upstream
 from .in_flight import InFlight, Sent
+from .sse import Event
 
 logger = logging.getLogger(__name__)
 
@@ -182,11 +183,19 @@ async def follow(events: Events, hear: Callable[[bytes], int], room: Room, answe
 
     ``hear`` says how many of the messages it was given nobody waits for.
     """
+
+    async def take(event: Event) -> None:
+        if stray := hear(event.data) if event.name == "message" else 1:
+            await events.breathe(stray)
+        await room.wait()
+
+    async for event in events:
+        await take(event)
+        if answered() and not events.complete:
+            break
+    else:
+        return
     with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(None) as patience:
+        async with asyncio.timeout(LINGER):
             async for event in events:
-                if stray := hear(event.data) if event.name == "message" else 1:
-                    await events.breathe(stray)
-                await room.wait()
-                if patience.when() is None and answered() and not events.complete:
-                    patience.reschedule(asyncio.get_running_loop().time() + LINGER)
+                await take(event)
