@@ -12,6 +12,8 @@ from .eras import LOG_LEVEL, SUBSCRIPTION
 from .exchange import Exchange
 from .frames import Frame
 
+# Our numbers as some servers write them: "5", 5.0.
+WRITTEN = re.compile(rb'"?(?P<number>[0-9]{1,15})(?:\.0+)?"?')
 TAG = re.compile(rb"subscriptionId")
 
 # By these a request is told from others', so there must be no second opinion on them.
@@ -84,7 +86,7 @@ class InFlight:
         """
         method = frame.get("method")
         if method is None:
-            return self._answered(frame)
+            return self._answered(frame, about)
         if frames.text(method) == "notifications/progress":
             return self._progressed(frame)
         if (number := _subscription(frame.get("params"))) is not None:
@@ -135,15 +137,35 @@ class InFlight:
         for number in list(self._waiting):
             self.fail(number, error)
 
-    def _answered(self, frame: Frame) -> bool:
-        number = frames.identifier(frame.get("id", frames.raw(None)))
-        exchange = self._waiting.pop(number, None) if isinstance(number, int) else None
-        if exchange is not None:
-            frame["id"] = exchange.request_id
-            if _subscription(frame.get("result")) is not None:
-                frame["result"] = _tagged(frame["result"], exchange.request_id)
+    def _answered(self, frame: Frame, about: Exchange | None) -> bool:
+        number = frames.integer(frame.get("id"))
+        if number not in self._waiting:
+            number = self._meant(frame, about)
+        exchange = None if number is None else self._waiting.pop(number, None)
+        if exchange is None:
+            return False
+        frame["id"] = exchange.request_id
+        if _subscription(frame.get("result")) is not None:
+            frame["result"] = _tagged(frame["result"], exchange.request_id)
+        if "result" in frame or "error" in frame:
             exchange.finish(frame)
-        return exchange is not None
+        else:
+            exchange.fail(BackendUnavailable("the server's answer has neither a result nor an error"))
+        return True
+
+    def _meant(self, frame: Frame, about: Exchange | None) -> int | None:
+        """Which it is when the id is not as it was sent. Other clients take that, too, so there are such servers.
+
+        An error without an id is that of a request which could not be read. Raises InvalidMessage.
+        """
+        given = frame.get("id", frames.raw(None))
+        if about is not None and "error" in frame and bytes(given) == b"null":
+            return next((number for number, one in self._waiting.items() if one is about), None)
+        written = WRITTEN.fullmatch(given)
+        if written is None:
+            frames.identifier(given)
+            return None
+        return int(written["number"])
 
     def _published(self, number: int, frame: Frame) -> bool:
         """What a subscriptions/listen asked for: the subscription has the request's id."""

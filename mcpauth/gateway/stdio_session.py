@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from .. import log
 from ..ambient import Ambient
-from ..errors import BackendUnavailable, GatewayError
+from ..errors import BackendUnavailable, GatewayError, ParseError
 from . import frames
 from .back_off import BackOff
 from .backend import RETIRED
@@ -149,7 +149,7 @@ class StdioSession:
         """One line of the child's. How much of it is about no request."""
         stray = 0
         try:
-            for frame in frames.messages(line):
+            for frame in _read(line):
                 stray += not self._deliver(frame)
         except GatewayError as error:
             begins = line[:200].decode("utf-8", "replace")
@@ -192,3 +192,14 @@ class StdioSession:
         """Every request that waits, and every later one, gets ``reason``."""
         self._over = self._over or reason
         self._in_flight.fail_all(BackendUnavailable(reason))
+
+
+def _read(line: bytes) -> list[Frame]:
+    """As other clients read it: a byte order mark at the beginning is none of its letters, nor is what is no UTF-8."""
+    try:
+        return frames.messages(line)
+    except ParseError:
+        text = line.decode("utf-8-sig", "replace").encode()
+        if text == line:
+            raise
+        return frames.messages(text)

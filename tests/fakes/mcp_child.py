@@ -105,6 +105,9 @@ def call(to, params):
         case "odd_error":
             sys.stdout.write(f'{{"jsonrpc":"2.0","id":{to},"error":{{"code":1e999,"message":"odd"}}}}\n')
             sys.stdout.flush()
+        case "line":
+            sys.stdout.buffer.write(given["line"].replace("ID", str(to)).encode("latin-1") + b"\n")
+            sys.stdout.buffer.flush()
         case "flood":
             token = params.get("_meta", {}).get("progressToken")
             for number in range(given["count"]):

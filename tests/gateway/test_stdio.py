@@ -119,6 +119,29 @@ async def test_a_line_that_is_no_message_is_skipped(connect, caplog):
     assert "backend_line_skipped" in caplog.text
 
 
+RESULT = '"result":{"content":[{"type":"text","text":"fine"}]}}'
+
+
+@pytest.mark.parametrize(
+    ("line", "read"),
+    [
+        ('{"jsonrpc":"2.0","id":"ID",' + RESULT, "fine"),
+        ('{"jsonrpc":"2.0","id":ID.0,' + RESULT, "fine"),
+        ('\xef\xbb\xbf{"jsonrpc":"2.0","id":ID,' + RESULT, "fine"),
+        ('{"jsonrpc":"2.0","id":ID,' + RESULT.replace("fine", "f\xefne"), "f\ufffdne"),
+        ('{"jsonrpc":"2.0","id":null,"error":{"code":-32700,"message":"what?"}}', "what?"),
+        ('{"jsonrpc":"2.0","id":ID}', "neither a result nor an error"),
+    ],
+)
+async def test_an_odd_answer_is_one(connect, line, read):
+    client = await connect()
+    answer = await client.call("line", line=line)
+    if "error" in answer:
+        assert read in answer["error"]["message"]
+    else:
+        assert answer["result"]["content"][0]["text"] == read
+
+
 @pytest.mark.parametrize("era", ["--legacy", "--modern"])
 @pytest.mark.parametrize("share", ["session", "all"])
 async def test_what_is_about_no_request_is_told_from_what_somebody_waits_for(serve, child, monkeypatch, era, share):
