@@ -211,8 +211,10 @@ def _create(path: Path, text: str) -> None:
 
 def _text(path: Path) -> tuple[str, list[str], os.stat_result]:
     try:
-        with path.open(encoding="utf-8-sig") as file:
+        with open(path, encoding="utf-8-sig", opener=_at_once) as file:
             about = os.fstat(file.fileno())
+            if not stat.S_ISREG(about.st_mode):
+                raise SettingsError(f"{path}: it must be a regular file")
             text = file.read()
     except UnicodeDecodeError:
         raise SettingsError(f"{FILE}: the file is not UTF-8") from None
@@ -227,6 +229,11 @@ def _text(path: Path) -> tuple[str, list[str], os.stat_result]:
         raise SettingsError(f"{path}: others may write this file; run: chmod 600 {path}")
     readable = about.st_mode & (stat.S_IRGRP | stat.S_IROTH)
     return text, [f"{path}: others may read this file; better: chmod 600 {path}"] if readable else [], about
+
+
+def _at_once(path: str, flags: int) -> int:
+    """A pipe would be waited for."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _document(text: str) -> dict[str, Any]:

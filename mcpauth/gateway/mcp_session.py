@@ -261,13 +261,18 @@ class McpSession:
                 raise UnknownSession("the MCP session has ended")
             opening = asyncio.create_task(self._open(served, first))
             self._opening[served.name] = opening
-            opening.add_done_callback(lambda _: self._opening.pop(served.name))
+            opening.add_done_callback(lambda task: self._has_opened(served.name, task))
         try:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
             if opening.cancelled():
                 raise UnknownSession("the MCP session has ended") from None
             raise
+
+    def _has_opened(self, backend: str, opening: asyncio.Task[Link]) -> None:
+        del self._opening[backend]
+        if not opening.cancelled():
+            opening.exception()  # Whoever waited for it may have left.
 
     async def _open(self, served: Served, first: bool) -> Link:
         link = Link(served.name)

@@ -1,4 +1,5 @@
 import json
+import os
 import re
 import stat
 
@@ -31,6 +32,12 @@ def test_the_default_serves_a_private_folder_with_a_note(tmp_path):
     assert given.servers["files"].root == data / "files"
     assert not given.servers["files"].write
     assert given.notes == ()
+
+
+def test_a_pipe_in_its_place_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "mcp.json", 0o600)
+    with pytest.raises(SettingsError, match="regular file"):
+        configuration.read(tmp_path / "mcp.json")
 
 
 def test_the_default_replaces_nothing(tmp_path, write):

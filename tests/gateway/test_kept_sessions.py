@@ -268,6 +268,15 @@ async def test_a_grant_has_five_sessions_over_a_restart_too(serve, one, lists):
     assert [await is_unknown(client) for client in clients] == [True, False, False, False, False]
 
 
+async def test_who_listens_to_a_session_is_using_it(serve, one):
+    gateway = await serve(one)
+    clients = [await begin(gateway) for _ in range(5)]
+    heard = clients[0].listen()
+    await begin(gateway)
+    assert [await is_unknown(client) for client in clients] == [False, True, False, False, False]
+    heard.close()
+
+
 async def test_nothing_is_kept_for_a_grant_that_is_not_there(serve, one, lists):
     client = await begin(await serve(one), who=principal())
     assert not await is_unknown(client)

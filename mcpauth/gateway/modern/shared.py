@@ -119,13 +119,18 @@ class SharedSessions(Generic[S, C]):
             self._make_room(caller)
             opening = asyncio.create_task(self._open(key, caller))
             self._opening[key] = caller, opening
-            opening.add_done_callback(lambda _: self._opening.pop(key))
+            opening.add_done_callback(lambda task: self._has_opened(key, task))
         try:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
             if opening.cancelled():
                 raise BackendUnavailable(f"{self._name} was stopped before it was ready") from None
             raise
+
+    def _has_opened(self, key: Key, opening: asyncio.Task[S]) -> None:
+        del self._opening[key]
+        if not opening.cancelled():
+            opening.exception()  # Whoever waited for it may have left.
 
     async def _open(self, key: Key, caller: C) -> S:
         session = await self._open_one(caller)
