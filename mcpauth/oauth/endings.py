@@ -260,8 +260,9 @@ ENDINGS = (
         lambda c: c.fails(("mcp",), "invalid_token: the access token is for another resource"),
         _stopped(
             "token issued, but it is for another address",
-            "The client asked for a token for one MCP address and uses it at another: the addresses must be equal.",
-            "Give the client exactly the MCP URL that the start page shows, and connect again.",
+            "The client asked for a token for one MCP address and uses it at another: the addresses must be equal. "
+            "A client that says nothing of the address gets one for all servers together.",
+            "Give the client the MCP URL that the start page shows, best the one that ends in /mcp, and connect again.",
         ),
     ),
     # At /mcp.

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from ..errors import StepFailed
-from . import advice, assertions
+from . import advice, assertions, challenge
 from .attempt import Attempt
 from .sequence import Begin, End, Listen, Send
 from .wire import Exchange
@@ -128,13 +128,28 @@ def _error(exchange: Exchange) -> str:
     return f" ({str(error.get('message'))[:300]})" if isinstance(error, dict) else ""
 
 
+def _not_taken(attempt: Attempt, exchange: Exchange) -> StepFailed:
+    """Why a token that was just issued is refused. One that has arrived is called invalid."""
+    resource, everything = attempt.resource.get("resource"), attempt.fill("{origin}/mcp")
+    said = dict(challenge.PARAMETER.findall(exchange.headers.get("WWW-Authenticate", "")))
+    if resource not in (None, attempt.url):
+        about = f"{exchange} answers 401: the token is for {resource}, not for this address"
+        return StepFailed(about, advice.ELSEWHERE)
+    if "error" not in said:
+        return StepFailed(f"{exchange} answers 401 to the new token", advice.TOKEN_LOST)
+    if attempt.url != everything and not attempt.client.names_resource:
+        about = (
+            f"{exchange} answers 401: the client does not say which address its token is for, so it is for {everything}"
+        )
+        return StepFailed(about, f"Give this client the URL {everything}, which has the tools of all servers.")
+    about = f"{exchange} answers 401 to the new token ({said.get('error_description', '')[:300]})"
+    return StepFailed(about, advice.SERVER_LOG)
+
+
 def _result(attempt: Attempt, exchange: Exchange) -> dict[str, Any]:
     """Raises StepFailed."""
-    resource = attempt.resource.get("resource")
-    if exchange.status == 401 and resource not in (None, attempt.url):
-        raise StepFailed(f"{exchange} answers 401: the token is for {resource}, not for this address", advice.ELSEWHERE)
     if exchange.status == 401:
-        raise StepFailed(f"{exchange} answers 401 to the new token", advice.TOKEN_LOST)
+        raise _not_taken(attempt, exchange)
     exchange.expect(200)
     if not _is_result(exchange):
         raise StepFailed(f"{exchange}: no result came{_error(exchange)}", BACKEND if exchange.body else advice.TOO_SLOW)

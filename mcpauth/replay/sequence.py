@@ -177,6 +177,11 @@ class Client(Data):
         """As it is in this way of it."""
         return Client.model_validate({**dict(self), **run.instead}) if run.instead else self
 
+    @property
+    def names_resource(self) -> bool:
+        """Whether it says which address its token is to be for; one that does not gets it for all servers together."""
+        return any(isinstance(step, Authorize) and "resource" in step.query for step in self.steps)
+
 
 def directory() -> Path:
     """Beside this part in an installation from a wheel, among the tests in a checkout."""

@@ -65,6 +65,10 @@ def lose_token(passing: Passing) -> None:
     passing.sent.pop("Authorization", None)
 
 
+def another_token(passing: Passing) -> None:
+    passing.sent["Authorization"] = "Bearer nobody's"
+
+
 def write_challenge_small(passing: Passing) -> None:
     passing.headers["WWW-Authenticate"] = passing.headers["WWW-Authenticate"].replace("Bearer", "bearer")
 
@@ -274,3 +278,16 @@ async def test_nothing_is_erased_anywhere_but_where_it_was_registered(server: Se
             await authorization.remove(attempt)
     await elsewhere.stop()
     assert asked == []
+
+
+async def test_a_client_that_names_no_resource_is_told_where_its_token_is_good(server: Server) -> None:
+    client = load("n8n")
+    _, outcomes = await server.replay(client, client.runs[0], "/mcp/files")
+    assert (outcomes[-1].step, outcomes[-1].ok) == ("first MCP request", False)
+    assert f"so it is for {server.origin}/mcp" in outcomes[-1].note
+    assert f"the URL {server.origin}/mcp," in outcomes[-1].fix
+
+
+async def test_a_token_that_has_arrived_and_is_refused_is_not_taken_for_lost(server: Server, front: Front) -> None:
+    front.after, front.before = None, only("POST", "/mcp", but_the_challenge(another_token))
+    await check(server, "first MCP request", "the access token is not valid", "log")
