@@ -603,8 +603,19 @@ WITHOUT_TOOLS = Verdict(
 )
 
 
-def judge(story: Story, now: int, *, tools: bool = True) -> Verdict:
-    """``tools``: whether there are any at present."""
+# What is the person's own doing, and not seen at the client.
+WITHOUT_TICKS = Verdict(
+    "connected",
+    "connected, but nothing was allowed to it",
+    "Of the tools that are here none was ticked on the consent page: what the client shows is empty.",
+    "End its connection (client end CLIENT_ID), connect it again, and tick what it may use.",
+)
+
+
+def judge(story: Story, now: int, *, tools: bool = True, ticked: bool = True) -> Verdict:
+    """``tools``: whether there are any at present; ``ticked``: whether some of them were ticked for this client."""
     course = Course(story, now)
     verdict = next(ending.verdict for ending in ENDINGS if ending.fits(course))
-    return verdict if tools or verdict.state != "connected" else WITHOUT_TOOLS
+    if verdict.state != "connected":
+        return verdict
+    return WITHOUT_TOOLS if not tools else WITHOUT_TICKS if not ticked else verdict

@@ -145,8 +145,8 @@ class Operations:
 
     async def trace_list(self) -> list[Answer]:
         """The newest last."""
-        labels, tools = await self._clients.labels(), self._has_tools()
-        return [self._told(story, labels, tools) for story in await self._trace.stories()]
+        labels, servers = await self._clients.labels(), self._situation()["servers"]
+        return [self._told(story, labels, servers) for story in await self._trace.stories()]
 
     async def trace_show(self, story_id: str) -> Answer:
         """One story, by the beginning of its id."""
@@ -154,15 +154,13 @@ class Operations:
         if len(found) != 1:
             raise OperationError(f"{len(found) or 'no'} connection attempts have an id that begins with {story_id}")
         steps = [{**step.model_dump(exclude_none=True), "at": iso(step.at)} for step in found[0].steps]
-        return {**self._told(found[0], await self._clients.labels(), self._has_tools()), "steps": steps}
+        return {**self._told(found[0], await self._clients.labels(), self._situation()["servers"]), "steps": steps}
 
-    def _has_tools(self) -> bool:
-        """What is not known yet, counts as there."""
-        return any(one["tools"] or one["state"] != "failed" for one in self._situation()["servers"])
-
-    def _told(self, story: Story, labels: Mapping[str, str], tools: bool) -> Answer:
+    def _told(self, story: Story, labels: Mapping[str, str], servers: list[Answer]) -> Answer:
         """``labels``: what the owner calls clients, by their id."""
-        verdict = judge(story, self._ambient.now(), tools=tools)
+        # What is not known yet, counts as there.
+        tools = any(one["tools"] or one["state"] != "failed" for one in servers)
+        verdict = judge(story, self._ambient.now(), tools=tools, ticked=self._is_ticked(story, servers))
         return {
             "id": story.story_id,
             "began_at": iso(story.began_at),
@@ -176,6 +174,18 @@ class Operations:
             "cause": verdict.cause,
             "fix": verdict.fix,
         }
+
+    def _is_ticked(self, story: Story, servers: list[Answer]) -> bool:
+        """Whether something that is there was, for the connection that came of the story, if that is known."""
+        live = self._sessions.find(story.sessions[-1], self._ambient.now()) if story.sessions else None
+        ticked = None if live is None or live.grant is None else live.grant.servers
+        if ticked is None:
+            return True
+        theirs = [(one, ticked[one["name"]]) for one in servers if one["name"] in ticked]
+        return any(
+            tools is None or not tools.isdisjoint(one["tools"]) or (tools and one["state"] != "ok")
+            for one, tools in theirs
+        )
 
 
 def _name(story: Story) -> str | None:

@@ -8,6 +8,8 @@ import pytest
 from mcpauth.models.records import Step, Story
 from mcpauth.oauth.endings import judge
 from tests.conftest import ORIGIN, PASSWORD
+from tests.oauth.test_ticks import decide
+from tests.oauth_client import answer
 
 pytestmark = pytest.mark.usefixtures("owner")
 
@@ -192,6 +194,19 @@ async def test_connected_to_servers_that_have_nothing(client, browser, services,
     await client.connect(browser, "ada", PASSWORD)
     assert (await client.tools()) == set()
     assert await verdict("status", state="connected") == "connected, but no server here has tools"
+
+
+@pytest.mark.parametrize(
+    ("tools", "connected"),
+    [([], "connected, but nothing was allowed to it"), (["files/read_file"], "connected")],
+)
+async def test_connected_with_no_tool_ticked(client, browser, services, verdict, tools, connected):
+    await services.gateway.settled()
+    await client.register()
+    page = await client.consent_page(browser, "ada", PASSWORD, scope="mcp")
+    assert (await client.redeem(answer(await decide(browser, page, ["files"], tools))["code"])).status == 200
+    assert len(await client.tools()) == len(tools)
+    assert await verdict("tick" if not tools else "", state="connected") == connected
 
 
 async def test_what_says_nothing_of_the_connection(client, browser, ambient, verdict):
