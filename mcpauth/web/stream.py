@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+from collections.abc import Awaitable
 from typing import cast
 
 from tornado.iostream import BaseIOStream, StreamClosedError, UnsatisfiableReadError
@@ -9,6 +10,7 @@ from tornado.log import gen_log
 
 # What has come and was not asked for yet; beyond that the client waits.
 AHEAD = 64 * 1024
+END_OF_HEAD = b"\r?\n\r?\n"  # as HTTP1Connection writes it
 
 
 class TransportStream(BaseIOStream, asyncio.Protocol):
@@ -28,6 +30,7 @@ class TransportStream(BaseIOStream, asyncio.Protocol):
         self._paused = False  # what comes is left to the kernel
         self._full = False  # what was written is not all with the kernel yet
         self._left = False
+        self._looked_at = 0  # of what is buffered, in search of the end of a head
 
     async def open(self) -> None:
         if not self.closed():
@@ -113,6 +116,25 @@ class TransportStream(BaseIOStream, asyncio.Protocol):
 
     def _read_to_buffer_loop(self) -> None:
         """What there is to read has come already."""
+
+    def read_until_regex(self, regex: bytes, max_bytes: int | None = None) -> Awaitable[bytes]:
+        if regex != END_OF_HEAD:
+            raise NotImplementedError  # ``_find_read_pos`` looks for nothing else.
+        return super().read_until_regex(regex, max_bytes)
+
+    def _find_read_pos(self) -> int | None:
+        """What was gone through in vain is not gone through again: a head may come a byte at a time."""
+        if self._read_regex is None:
+            return super()._find_read_pos()
+        size = self._read_buffer_size
+        found = self._read_buffer.find(b"\n\r\n", self._looked_at)
+        end = found + 3 if found >= 0 else size
+        bare = self._read_buffer.find(b"\n\n", self._looked_at, end)
+        if bare >= 0:
+            found, end = bare, bare + 2
+        self._looked_at = 0 if found >= 0 else max(0, size - 2)
+        self._check_max_bytes(END_OF_HEAD, end)
+        return end if found >= 0 else None
 
     def _maybe_add_error_listener(self) -> None:
         if self._close_callback is not None or not self._left:

@@ -310,6 +310,20 @@ async def test_requests_that_come_at_once_are_answered_one_after_the_other(conne
         assert await client.answer() == b"5 5"
 
 
+@pytest.mark.parametrize("end", [b"\r\n\r\n", b"\n\n", b"\r\n\n", b"\n\r\n"])
+async def test_a_head_ends_where_it_ends_however_it_comes(connect, told, end):
+    client = await connect()
+    told.go.set()
+    head = b"GET /waits HTTP/1.1\r\nHost: localhost" + end
+    for at in range(len(head) - len(end), len(head)):
+        client.writer.write(head[:at])
+        await turns()
+        client.writer.write(head[at:] + head[:at])
+        await turns()
+        client.writer.write(head[at:])
+        assert [await client.answer(), await client.answer()] == [b"went", b"went"]
+
+
 async def test_a_head_without_an_end_is_not_read_on(connect):
     client = await connect()
     client.writer.write(b"GET /waits HTTP/1.1\r\nX: " + PIECE + PIECE)
