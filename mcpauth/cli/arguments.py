@@ -17,7 +17,10 @@ METAVARS = {
     "after": "TIME",
     "lifetime": "TIME",
 }
+USER = "a name, or an account such as github:octocat"
 HELP = {
+    "client_id": "see: client list",
+    "session_id": "see: session list",
     "after": "seconds from now, or 30m, 12h, 7d, or never",
     "lifetime": "seconds, or 30m, 12h, 7d, or default",
 }
@@ -41,13 +44,13 @@ def parser() -> argparse.ArgumentParser:
     _add(commands, "config", "print what the settings come to")
     _add(commands, "status", "how the server is: addresses, servers, users, sessions, warnings")
     _doctor(_add(commands, "doctor", "look whether apps can connect, and say what to do where they cannot"))
-    _add(commands, "systemd", "print a systemd unit for this installation, with today's PATH")
+    _trace(commands)
     _try(_add(commands, "try", "connect to the server as a well-known client would, step by step"))
     _users(_group(commands, "user", "who may sign in"))
-    _clients(_group(commands, "client", "the apps that connect"))
+    _clients(_group(commands, "client", "the apps that connect (clients)"))
     _sessions(_group(commands, "session", "who is signed in and connected now"))
-    _trace(commands)
     _add(commands, "rotate-keys", "sign access tokens with a new key; nobody has to sign in again")
+    _add(commands, "systemd", "print a systemd unit for this installation, with today's PATH")
     return root
 
 
@@ -82,7 +85,7 @@ def _doctor(one: argparse.ArgumentParser) -> None:
 
 def _try(one: argparse.ArgumentParser) -> None:
     which = one.add_mutually_exclusive_group(required=True)
-    which.add_argument("--as", dest="client", metavar="CLIENT", help="which one: see --list")
+    which.add_argument("--as", dest="client", metavar="CLIENT", help="which one; --list has them")
     which.add_argument("--list", action="store_true", help="list the clients that can be played")
     one.add_argument("--way", metavar="WAY", help="another of the ways in which it connects; the first is usual")
     one.add_argument("--url", metavar="URL", help="the MCP URL, when it is not the running server's PUBLIC_URL/mcp")
@@ -97,14 +100,14 @@ def _users(commands: "Commands") -> None:
         "--owner", dest="role", action="store_const", const="owner", default="member", help="an owner, not a member"
     )
     approve = _add(commands, "user approve", "let somebody in who is waiting", ("name",))
-    approve.add_argument("name", metavar="NAME", help="a name, or an account such as github:octocat")
+    approve.add_argument("name", metavar="NAME", help=USER)
     remove = _add(commands, "user remove", "remove a user and everything they allowed", ("name",))
-    remove.add_argument("name", metavar="NAME")
+    remove.add_argument("name", metavar="NAME", help=USER)
     role = _add(commands, "user role", "make somebody an owner, a member, or pending", ("name", "role"))
-    role.add_argument("name", metavar="NAME")
+    role.add_argument("name", metavar="NAME", help=USER)
     role.add_argument("role", choices=("owner", "member", "pending"))
     new = _add(commands, "user password", "give somebody a new password", ("name",), password=True)
-    new.add_argument("name", metavar="NAME")
+    new.add_argument("name", metavar="NAME", help=USER)
 
 
 def _about(command: argparse.ArgumentParser, *names: str) -> argparse.ArgumentParser:
@@ -127,7 +130,8 @@ def _clients(commands: "Commands") -> None:
         metavar="URI",
         help="where its answers go; may be given several times",
     )
-    add.add_argument("--public", action="store_true", help="without a secret")
+    add.add_argument("--public", action="store_true", help="without a secret, for an app on a person's own computer")
+    add.epilog = "Example: mcpauth client add --name Notes --redirect-uri https://notes.example/callback"
     for operation, about, more in (
         ("client remove", "remove a client and all its access", ()),
         ("client approve", "let in a client that waits, or is not known", ()),
