@@ -26,7 +26,8 @@ def look(data_dir: Path, environ: Mapping[str, str], running: bool) -> list[Find
     if not given.servers:
         found.append(Finding.warning(CHECK, "no servers are in it: apps will find no tools", f"add one to {path}"))
     if not found:
-        found.append(Finding.fine(CHECK, f"{len(given.servers)} servers: {', '.join(given.servers)}"))
+        count = f"{len(given.servers)} servers" if len(given.servers) != 1 else "1 server"
+        found.append(Finding.fine(CHECK, f"{count}: {', '.join(given.servers)}"))
     return found if running else [*found, *_missing(given.servers, environ)]
 
 
