@@ -76,7 +76,7 @@ class Replies:
 
     def begin_stream(self) -> EventStream | None:
         """What comes from now on is sent as events."""
-        self.stream = self._session.events.begin(self._session.handshake.version)
+        self.stream = self._session.events.begin(self._session.handshake.version, bytes(self._frame["id"]))
         return self.stream
 
     def leave(self) -> None:

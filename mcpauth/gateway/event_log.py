@@ -1,6 +1,7 @@
 """What was sent on the streams of a legacy MCP session, for a client that has lost its end (Last-Event-ID)."""
 
 import asyncio
+import base64
 import re
 from collections import deque
 from collections.abc import Callable
@@ -14,7 +15,11 @@ RETRY = 1000
 # The revisions that have event ids, and those whose clients take an event without a message.
 WITH_IDS, WITH_PRIMER = "2025-03-26", "2025-11-25"
 
-EVENT_ID = re.compile(r"(?P<log>[\w-]{1,32})\.(?P<stream>[0-9]{1,15})\.(?P<number>[0-9]{1,15})", re.ASCII)
+EVENT_ID = re.compile(
+    r"(?P<log>[\w-]{1,32})\.(?P<stream>[0-9]{1,15})\.(?P<number>[0-9]{1,15})(?:\.(?P<answers>[\w-]{1,128}))?", re.ASCII
+)
+# The id of a request, where it is part of the ids of its events.
+LONGEST = 64
 
 
 class Event(NamedTuple):
@@ -33,21 +38,26 @@ class EventLog:
         self._aging = 0  # how many of them are not new
         self._last = 0
 
-    def begin(self, version: str) -> "EventStream | None":
-        """A new stream of a client that speaks ``version``; None when that has no event ids."""
+    def begin(self, version: str, answers: bytes = b"") -> "EventStream | None":
+        """A new stream of a client that speaks ``version``; None when that has no event ids.
+
+        One that ``answers`` a request has that one's id in its events': whoever comes back when all is forgotten, as
+        by a restart, can be told that there is no answer.
+        """
         if version < WITH_IDS:
             return None
         self._last += 1
-        stream = self._streams[self._last] = EventStream(self, self._last, primed=version >= WITH_PRIMER)
+        stream = EventStream(self, self._last, answers, primed=version >= WITH_PRIMER)
+        self._streams[self._last] = stream
         return stream
 
     def find(self, event_id: str) -> "tuple[EventStream, int] | None":
-        """The stream, and the number of its last event that arrived. None when not all that came after is there."""
+        """The stream, and the number of its last event that arrived. None when what came after is not there."""
         found = EVENT_ID.fullmatch(event_id)
         if found is None or found["log"] != self.name:
             return None
         stream, number = self._streams.get(int(found["stream"])), int(found["number"])
-        return None if stream is None or not stream.has_all_after(number) else (stream, number)
+        return None if stream is None or not stream.goes_on_after(number) else (stream, number)
 
     def age(self) -> None:
         """Forget what was there already when this was called before, of streams that have ended."""
@@ -81,8 +91,10 @@ class EventLog:
 class EventStream:
     """The events of one answer, or of the session's own stream. ``holder`` ends the connection it is written to."""
 
-    def __init__(self, log: EventLog, number: int, *, primed: bool) -> None:
+    def __init__(self, log: EventLog, number: int, answers: bytes = b"", *, primed: bool) -> None:
         self.number, self.primed = number, primed
+        known = base64.urlsafe_b64encode(answers).decode().rstrip("=") if len(answers) <= LONGEST else ""
+        self._suffix = f".{known}" if known else ""
         self.holder: Callable[[], None] | None = None
         self._log = log
         self._messages: deque[bytes] = deque()
@@ -118,8 +130,10 @@ class EventStream:
         """The oldest event."""
         return self._messages.popleft()
 
-    def has_all_after(self, number: int) -> bool:
-        return self._last - len(self._messages) <= number <= self._last
+    def goes_on_after(self, number: int) -> bool:
+        """Whether all that came later is there; of an answer, whatever is left of it: what counts comes last."""
+        forgotten = self._last - len(self._messages)
+        return number <= self._last and (forgotten <= number or self._suffix != "")
 
     def after(self, number: int) -> tuple[int, Event] | None:
         """The first event that is there of those after ``number``, and its number."""
@@ -144,7 +158,7 @@ class EventStream:
         return self._ended
 
     def _id(self, number: int) -> str:
-        return f"{self._log.name}.{self.number}.{number}"
+        return f"{self._log.name}.{self.number}.{number}{self._suffix}"
 
     def _wake(self) -> None:
         if self._reader is not None:
@@ -205,3 +219,29 @@ class Resumed(Reader):
 
     def _is_at_end(self) -> bool:
         return self._stream.ended
+
+
+class Instead(Reader):
+    """One message, in place of a stream that is not known any more."""
+
+    def __init__(self, message: bytes) -> None:
+        super().__init__()
+        self._message: bytes | None = message
+
+    def _next(self) -> Event | None:
+        message, self._message = self._message, None
+        return None if message is None else Event(None, message)
+
+    def _is_at_end(self) -> bool:
+        return True
+
+
+def answered(event_id: str) -> bytes | None:
+    """The id, as it was sent, of the request that the event's stream answers."""
+    found = EVENT_ID.fullmatch(event_id)
+    if found is None or found["answers"] is None:
+        return None
+    try:
+        return base64.urlsafe_b64decode(found["answers"] + "=" * (-len(found["answers"]) % 4))
+    except ValueError:
+        return None

@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import msgspec
 
 from .. import log
-from ..errors import BackendUnavailable, GatewayError, RequestCancelled, UnknownSession
+from ..errors import BackendUnavailable, GatewayError, InvalidMessage, RequestCancelled, UnknownSession
 from . import frames, log_message
 from .backend import BackendSession
 from .catalogue import Catalogue
-from .event_log import EventLog, Reader
+from .event_log import EventLog, Instead, Reader, answered
 from .frames import Frame
 from .handshake import SET_LEVEL, SUBSCRIBE, Handshake
 from .listing import LIST_CHANGED
@@ -133,6 +133,8 @@ class McpSession:
     def listen(self, last_event_id: str | None) -> Reader:
         """What the client is told outside of its requests, or the rest of the stream that it has lost."""
         found = None if last_event_id is None else self.events.find(last_event_id)
+        if found is None and last_event_id is not None and (answers := answered(last_event_id)) is not None:
+            return Instead(frames.encode(_lost(msgspec.Raw(answers))))
         if found is None or self.mailbox.sent(found[0]):
             return self.mailbox.listen(self.handshake.version, found)
         stream, number = found
@@ -330,6 +332,15 @@ class McpSession:
         mapped = self.outward(link, frame)
         if mapped is not None:
             self.mailbox.put(frames.encode(mapped))
+
+
+def _lost(request_id: msgspec.Raw) -> Frame:
+    """To who comes back for an answer that nobody has. Whether the request was run, nobody can say."""
+    with contextlib.suppress(InvalidMessage):
+        frames.identifier(request_id)
+        error = BackendUnavailable("the answer is lost: it was not come back for in time, or mcpauth was restarted")
+        return frames.failure(request_id, error)
+    return frames.failure(None, InvalidMessage("Last-Event-ID is none of ours"))
 
 
 def _same_id(one: msgspec.Raw, other: msgspec.Raw) -> bool:

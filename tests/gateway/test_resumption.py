@@ -141,7 +141,7 @@ async def test_what_came_over_get_is_sent_again(server):
         await each.leave()
 
 
-@pytest.mark.parametrize("last", ["", "x", "a.1.0", "a.99999999999999.1", "\xff", "1" * 1000])
+@pytest.mark.parametrize("last", ["", "x", "a.1.0", "a.99999999999999.1", "a.1.0.", "\xff", "1" * 1000])
 async def test_who_comes_back_to_nothing_gets_a_stream_like_any_other(server, last):
     await server.begin(PATH, "2025-11-25")
     stream = await opened(server, GET, last_event_id=last)
@@ -159,14 +159,25 @@ async def test_an_event_is_of_its_session_alone(server):
     last = (await stream.event())["id"]
     session = server.session
     await server.begin(PATH, "2025-11-25")
+    # As after a restart, too: nothing comes from anywhere, and nobody is left waiting.
     other = await opened(server, GET, last_event_id=last)
-    assert "retry" in await other.event()
+    lost = await other.message()
+    assert (lost["id"], "lost" in lost["error"]["message"]) == (1, True)
+    assert await other.ends()
     server.session = session
     await answer(server)
     assert (await stream.message())["method"] == "elicitation/create"
     assert (await stream.message())["id"] == 1
     for each in (stream, other):
         await each.leave()
+
+
+async def test_an_event_id_that_was_made_up_answers_nothing(server):
+    await server.begin(PATH, "2025-11-25")
+    stream = await opened(server, GET, last_event_id="a.1.0.e30")
+    refused = await stream.message()
+    assert (refused["id"], refused["error"]["code"]) == (None, -32600)
+    await stream.leave()
 
 
 async def test_the_end_of_a_session_ends_what_was_resumed(server):
@@ -202,6 +213,15 @@ def test_what_nobody_comes_back_for_is_forgotten():
     going_on.end()
     log.age()
     assert log.find(kept) is None
+
+
+def test_of_an_answer_what_is_left_is_sent():
+    log = EventLog("log")
+    stream = log.begin("2025-11-25", b"1")
+    first = stream.at
+    ids = [stream.put(b"%d" % number) for number in range(event_log.EVENTS + 5)]
+    assert log.find(first) == (stream, 0)
+    assert stream.after(0)[1].event_id == ids[5]
 
 
 def test_so_much_is_remembered_and_not_more():
