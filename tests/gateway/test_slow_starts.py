@@ -14,6 +14,7 @@ from mcpauth.web.mcp import JSON_WITHIN
 from tests.fakes.mcp_client import INITIALIZE, ModernClient, modern_headers
 from tests.gateway.conftest import CHILD
 from tests.gateway.test_http import Server, call
+from tests.gateway.test_http_backend import until
 from tests.gateway.test_sse import SseServer
 
 # As one does that has to be downloaded first.
@@ -189,7 +190,7 @@ async def test_a_modern_client_waits_in_a_stream(serve, slow, front, wait, era, 
 async def test_a_server_that_does_not_start_after_all_leaves_no_session(serve, child, front, wait):
     wait.touch()
     gateway = await serve(child("fake", command="/bin/sh", args=("-c", SLOW, str(wait), "false")))
-    server = front(gateway)
+    server = front(gateway, 0.5)
     begin = {"id": 1, "method": "initialize", "params": INITIALIZE}
     reply, (answer,) = await late(server, "/mcp/fake", begin, wait.unlink)
     assert "exit status 1" in answer["error"]["message"]
@@ -220,6 +221,7 @@ async def test_the_others_are_listed_and_nobody_waits_twice(serve, child, slow, 
     monkeypatch.setattr(catalogue.Catalogue.__init__, "__kwdefaults__", {"patience": 0.5, "probing": 60.0})
     wait.touch()
     gateway = await serve(slow("slow", "a"), child("quick", "b"))
+    await until(lambda: gateway.backends()[1].state == "ok")
     server = front(gateway, 0.1)
     await server.begin("/mcp")
     reader, writer = await server.stream("GET /mcp HTTP/1.1")
