@@ -54,7 +54,7 @@ from .operations.operations import Operations
 from .operations.sessions import SessionOperations
 from .operations.users import UserOperations
 from .presence import Presence
-from .settings import Settings
+from .settings import DATABASE, Settings
 from .store.client_approvals import ClientApprovalStore
 from .store.clients import ClientStore
 from .store.codes import CodeStore
@@ -72,7 +72,6 @@ from .store.users import UserStore
 
 logger = logging.getLogger(__name__)
 
-DATABASE = "mcpauth.sqlite3"
 REQUEST_TTL = 3600
 KNOWN_BROWSER_TTL = 400 * 86400
 FLUSH, SWEEP = 60, 3600

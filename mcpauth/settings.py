@@ -13,6 +13,7 @@ from pydantic_core import ErrorDetails
 
 from .errors import SettingsError
 
+DATABASE = "mcpauth.sqlite3"
 PREFIXES = ("MCP_OAUTH_", "OAUTH_")  # the first one that is set wins
 
 # Names that the manual keeps for later: refused as such, never ignored.

@@ -13,14 +13,13 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from ..ambient import Ambient
-from ..app import DATABASE
 from ..control import ask
 from ..host.doctor.examination import Examination
 from ..host.doctor.outside import Outside
 from ..host.doctor.public_names import PublicNames
 from ..host.tailscale import LocalAPI
 from ..models.findings import Finding
-from ..settings import Settings
+from ..settings import DATABASE, Settings
 from .show import can_print, clean
 
 MARKS = {"fine": "✓", "warning": "!", "problem": "✗"}

@@ -12,15 +12,13 @@ from typing import Any
 
 from .. import log
 from ..ambient import Ambient
-from ..app import DATABASE, build_services
 from ..control import NAME, ask
 from ..errors import DataDirectoryBusy, MCPAuthError, OperationError, SettingsError, WrongUsage
 from ..host import systemd
-from ..settings import Settings, read_environment
+from ..settings import DATABASE, Settings, read_environment
 from . import show, trace
 from .arguments import parser
 from .secrets import read_password
-from .serve import lock, start
 
 
 def main(argv: Sequence[str]) -> int:
@@ -29,15 +27,17 @@ def main(argv: Sequence[str]) -> int:
         arguments = parser().parse_args(argv)
         environ = read_environment(Path.cwd())
         settings = Settings.from_env(environ)
+        # What only one of them needs is imported by that one: a command that asks the server should not take long.
         if arguments.operation is None:
-            return start(settings, environ)
+            from . import serve
+
+            return serve.start(settings, environ)
         if arguments.operation == "systemd":
             unit = systemd.unit(Path.cwd(), os.environ, _script())
             print(json.dumps({"unit": unit}) if arguments.json else unit)
             return 0
         log.configure("console", "warning")
         if arguments.operation == "try":
-            # Here, because nothing else needs an HTTP server of aiohttp's.
             from . import trying
 
             return trying.start(arguments, settings)
@@ -118,6 +118,9 @@ async def perform(settings: Settings, operation: str, given: dict[str, Any]) -> 
 
 async def _directly(settings: Settings, operation: str, given: dict[str, Any]) -> Any:
     """As the server would, under the same lock. Raises DataDirectoryBusy when one is starting or stopping."""
+    from ..app import build_services
+    from .serve import lock
+
     data_dir = settings.data_dir
     data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
     with lock(data_dir):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .. import __version__
-from ..operations.clients import told
+from ..operations.waiting import told
 
 COLUMNS = {
     "user list": ("name", "role", "signs_in_with", "sessions", "created_at"),

@@ -17,6 +17,7 @@ from ..store.grants import GrantStore
 from ..store.sessions import SessionStore
 from ..store.users import UserStore
 from .values import Answer, Operation, end_of, label, seconds
+from .waiting import told
 
 logger = logging.getLogger(__name__)
 
@@ -173,15 +174,6 @@ class ClientOperations:
         if len(waiting) > MOST_BANNERS:
             lines.append(f"{len(waiting) - MOST_BANNERS} more apps wait: python server.py client list")
         return lines
-
-
-def told(waiting: Answer) -> str:
-    """What a client that waits says of itself comes last: a stranger wrote it."""
-    hosts = f", and its answers go to {waiting['hosts']}" if waiting["hosts"] else ""
-    return (
-        f"{waiting['asked_by'] or 'Somebody'} wants to connect an app that you have not let in yet. "
-        f"It calls itself \u201c{waiting['name']}\u201d{hosts}."
-    )
 
 
 def _client(client: Client, approval: ClientApproval | None, sessions: int) -> Answer:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import re
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -452,3 +453,8 @@ async def test_who_reads_may_stop_reading(tmp_path: Path, add_owner: AddOwner) -
 def test_an_identifier_is_no_option() -> None:
     ambient = Ambient()
     assert not any(ambient.identifier().startswith("-") for _ in range(2000))
+
+
+def test_a_command_does_not_wait_for_what_the_server_alone_needs() -> None:
+    program = "import sys, mcpauth.cli.main; print({'mcpauth.app', 'aiosqlite', 'jwt', 'tornado'} & set(sys.modules))"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, check=True).stdout == b"set()\n"
