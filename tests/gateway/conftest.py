@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mcpauth.cli.serve import new_event_loop
+from mcpauth.gateway import catalogue
 from mcpauth.gateway.configuration import StdioServer, ToolFilter
 from mcpauth.gateway.gateway import Gateway
 from mcpauth.gateway.names import PublishedNames
@@ -25,6 +26,12 @@ LISTS_CHILD = CHILD.with_name("mcp_lists_child.py")
 def new_loop():
     """The loop of the server itself: how children, pipes and sockets behave is its affair."""
     return new_event_loop
+
+
+@pytest.fixture(autouse=True)
+def no_pause(monkeypatch):
+    """Backends are asked what they offer as often as there is a reason, not once in two seconds."""
+    monkeypatch.setattr(catalogue, "PAUSE", 0.0)
 
 
 @pytest.fixture

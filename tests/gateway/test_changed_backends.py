@@ -7,11 +7,18 @@ import pytest
 
 from mcpauth.errors import UnknownBackend, UnknownSession
 from mcpauth.gateway import gateway as gateway_module
+from mcpauth.gateway import served as served_module
 from mcpauth.gateway.files.backend import FilesBackend
 from mcpauth.gateway.served import Served
 from tests.fakes.mcp_client import Client, ModernClient, gone, is_running
 
 CHANGED = "notifications/tools/list_changed"
+
+
+@pytest.fixture
+def no_handover(monkeypatch):
+    """What takes the place of a backend that is at work does not wait for it."""
+    monkeypatch.setattr(served_module, "HANDOVER", 0.0)
 
 
 async def begin(gateway, backend=None):
@@ -83,7 +90,7 @@ async def test_a_backend_that_is_gone_ends_with_its_sessions_and_its_tools(serve
     assert await merged.names() == ["b", "a"]
 
 
-async def test_a_changed_backend_gets_the_new_requests_and_the_old_one_ends_what_it_began(serve, child):
+async def test_a_changed_backend_gets_the_new_requests_and_the_old_one_ends_what_it_began(serve, child, no_handover):
     gateway = await serve(child("fake", "a"))
     client = await begin(gateway, "fake")
     before = await pid(client)
@@ -100,7 +107,7 @@ async def test_a_changed_backend_gets_the_new_requests_and_the_old_one_ends_what
     await gone(before)
 
 
-async def test_the_end_of_a_grant_reaches_what_was_begun_before_the_change(serve, child):
+async def test_the_end_of_a_grant_reaches_what_was_begun_before_the_change(serve, child, no_handover):
     gateway = await serve(child("fake", "a", grace=0.2))
     client = await begin(gateway, "fake")
     before = await pid(client)
@@ -124,7 +131,7 @@ async def test_a_changed_backend_is_not_waited_for_without_end(serve, child, mon
     assert await client.names() == ["a"]
 
 
-async def test_modern_callers_of_a_changed_backend(serve, child):
+async def test_modern_callers_of_a_changed_backend(serve, child, no_handover):
     gateway = await serve(child("fake", "--modern", "a"))
     client = ModernClient(gateway, "fake")
     before = await pid(client)

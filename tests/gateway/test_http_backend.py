@@ -9,7 +9,7 @@ import pytest
 from tornado.testing import bind_unused_port
 
 from mcpauth.errors import BackendUnavailable, SessionLost
-from mcpauth.gateway import catalogue, frames
+from mcpauth.gateway import frames
 from mcpauth.gateway.configuration import RemoteServer
 from mcpauth.gateway.http import HttpBackend
 from mcpauth.gateway.served import Served
@@ -677,8 +677,7 @@ async def test_a_backend_that_was_never_used_is_closed():
     await backend.close()
 
 
-async def test_one_that_cannot_be_reached_is_one_line_and_another_when_it_is_back(begin, ambient, caplog, monkeypatch):
-    monkeypatch.setattr(catalogue, "PAUSE", 0.0)
+async def test_one_that_cannot_be_reached_is_one_line_and_another_when_it_is_back(begin, ambient, caplog):
     listening, port = bind_unused_port()
     listening.close()
 

@@ -99,8 +99,7 @@ async def test_a_silent_server_delays_the_list_only_so_long(merge, child, monkey
     assert [state.state for state in client.gateway.backends()] == ["ok", "starting"]
 
 
-async def test_a_server_that_comes_back_is_announced_and_keeps_its_names(merge, child, ambient, tmp_path, monkeypatch):
-    monkeypatch.setattr(catalogue, "PAUSE", 0.0)
+async def test_a_server_that_comes_back_is_announced_and_keeps_its_names(merge, child, ambient, tmp_path):
     client = await merge(child("one", f"--fail-once={tmp_path / 'failed'}", "a"), child("two", "a"))
     assert await client.names() == ["a"]
     stream = client.listen()
@@ -110,8 +109,7 @@ async def test_a_server_that_comes_back_is_announced_and_keeps_its_names(merge, 
     assert await client.names() == ["one__a", "a"]
 
 
-async def test_a_server_that_comes_back_is_announced_though_nobody_asks(merge, child, ambient, tmp_path, monkeypatch):
-    monkeypatch.setattr(catalogue, "PAUSE", 0.0)
+async def test_a_server_that_comes_back_is_announced_though_nobody_asks(merge, child, ambient, tmp_path):
     client = await merge(child("one", f"--fail-once={tmp_path / 'failed'}", "a"))
     assert await client.names() == []
     stream = client.listen()
@@ -123,8 +121,7 @@ async def test_a_server_that_comes_back_is_announced_though_nobody_asks(merge, c
     assert await client.names() == ["a"]
 
 
-async def test_a_change_of_tools_is_announced_once_it_is_in_the_list(merge, child, tmp_path, monkeypatch):
-    monkeypatch.setattr(catalogue, "PAUSE", 0.0)
+async def test_a_change_of_tools_is_announced_once_it_is_in_the_list(merge, child, tmp_path):
     client = await merge(child("one", "a", f"--tools={tmp_path / 'more'}"))
     assert await client.names() == ["a"]
     stream = client.listen()

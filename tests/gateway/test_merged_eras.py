@@ -5,7 +5,6 @@ import json
 
 import pytest
 
-from mcpauth.gateway import catalogue
 from tests.fakes.mcp_client import Client, ModernClient
 from tests.gateway.test_merged_lists import change, entries, read
 
@@ -27,9 +26,8 @@ def new(lists):
 
 
 @pytest.fixture(params=["legacy", "modern"])
-def client(request, io_loop, serve, old, new, monkeypatch):
+def client(request, io_loop, serve, old, new):
     """At /mcp, of each era."""
-    monkeypatch.setattr(catalogue, "PAUSE", 0.0)
 
     async def start():
         gateway = await serve(old, new)

@@ -5,14 +5,13 @@ import json
 import pytest
 
 from mcpauth.errors import InsufficientScope
-from mcpauth.gateway import catalogue, together
+from mcpauth.gateway import together
 from tests.fakes.mcp_client import Client, principal
 
 
 @pytest.fixture
-def merge(serve, monkeypatch):
+def merge(serve):
     """An initialized client at /mcp."""
-    monkeypatch.setattr(catalogue, "PAUSE", 0.0)
 
     async def start(*backends, who=None):
         client = Client(await serve(*backends), None, who)

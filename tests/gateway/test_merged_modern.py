@@ -6,7 +6,7 @@ import json
 import pytest
 
 from mcpauth.errors import InsufficientScope
-from mcpauth.gateway import catalogue, together
+from mcpauth.gateway import together
 from tests.fakes.mcp_client import ModernClient, principal
 from tests.gateway.test_merged_lists import change, entries, read
 
@@ -14,9 +14,8 @@ META = "io.modelcontextprotocol/"
 
 
 @pytest.fixture
-def merge(serve, monkeypatch):
+def merge(serve):
     """A modern client at /mcp."""
-    monkeypatch.setattr(catalogue, "PAUSE", 0.0)
 
     async def start(*backends, who=None):
         return ModernClient(await serve(*backends), None, who, {"elicitation": {"form": {}}})
