@@ -66,7 +66,8 @@ class Replies:
                     continue
                 self.finished = True
                 self._session.end(self)
-                return frames.encode(frame if self.change is None else self.change(frame))
+                message = frames.encode(frame if self.change is None else self.change(frame))
+                return self._session.unread.fitting(message, self._frame["id"])
             outward = self._session.outward(self._link, frame)
             if outward is not None:
                 message = frames.encode(outward)

@@ -10,14 +10,13 @@ from ..errors import GatewayError, InvalidMessage, ParseError, TooMuchUnderWay
 from . import frames
 from .answer import ACCEPTED, Answer, Messages, Replies
 from .event_log import EventStream
+from .load import GATHERED
 from .mcp_session import McpSession
 
 VERSIONS = frozenset({"2024-11-05", "2025-03-26"})
 
-# Messages that wait for the client before the backends have to.
-ROOM = 16
-# Of all answers that wait for the last of them.
-BYTES = 32 * 1024 * 1024
+# Messages that wait for the client before the backends have to; fewer, where they weigh more than that.
+ROOM, HEAVY = 16, 4 * 1024 * 1024
 
 _parts = msgspec.json.Decoder(list[msgspec.Raw])
 
@@ -55,8 +54,9 @@ class BatchReplies:
         self.code: int | None = None
         self.error: GatewayError | None = None  # of the session, so of all of them
         self.stream: EventStream | None = None
-        self._session, self._replies = session, going_on
+        self._session, self._replies, self._unread = session, going_on, session.unread
         self._responses = deque(whole)
+        self._unread.gathered += sum(map(len, whole))
         self._others: deque[bytes] = deque()  # what comes before the responses, and makes it a stream
         self._streaming = self._left = False
         self._open = len(going_on)
@@ -96,10 +96,11 @@ class BatchReplies:
             self._news.clear()
             if self._others or (self._streaming and self._responses):
                 self._room.set()
-                return (self._others or self._responses).popleft()
+                return self._next()
             if not self._open:
                 self.finished = True
                 if self._responses:
+                    self._unread.gathered -= sum(map(len, self._responses))
                     return b"[" + b",".join(self._responses) + b"]"
                 break
             await self._news.wait()
@@ -108,23 +109,37 @@ class BatchReplies:
     async def _read(self, replies: Messages) -> None:
         try:
             async for message in replies:
-                while len(self._others) >= ROOM and not self._left:
-                    self._room.clear()
-                    await self._room.wait()
                 if replies.finished:
                     self._respond(message)
                 else:
-                    self._others.append(message)
+                    await self._tell(message)
                 self._news.set()
         finally:
             self.error = self.error or replies.error
             self._open -= 1
             self._news.set()
 
+    def _next(self) -> bytes:
+        if self._others:
+            message = self._others.popleft()
+            self._unread.less(len(message))
+        else:
+            message = self._responses.popleft()
+            self._unread.gathered -= len(message)
+        return message
+
+    async def _tell(self, message: bytes) -> None:
+        self._unread.add(len(message))
+        while not self._left and (len(self._others) >= ROOM or sum(map(len, self._others)) > HEAVY):
+            self._room.clear()
+            await self._room.wait()
+        self._others.append(message)
+
     def _respond(self, response: bytes) -> None:
-        if sum(map(len, self._responses)) + len(response) > BYTES:
+        if self._unread.gathered + len(response) > GATHERED:
             too_large = TooMuchUnderWay("the answers to this batch are too large together: ask one by one")
             response = frames.encode(frames.failure(frames.decode(response)["id"], too_large))
+        self._unread.gathered += len(response)
         self._responses.append(response)
 
 

@@ -7,7 +7,8 @@ from collections.abc import Callable
 import msgspec
 
 from ..errors import GatewayError
-from .frames import Frame
+from .frames import Frame, weight
+from .load import LARGE, Unread, too_much_unread
 
 # Frames a consumer may lag behind before the reader is asked to hold; then down to the second.
 HIGH, LOW = 16, 4
@@ -18,13 +19,20 @@ PATIENCE, WINDOW, GLANCE = 1.0, 10.0, 0.1
 
 
 class Exchange:
-    """An async iterator of the frames that belong to one request; ``finish`` puts the last, ``fail`` what is raised."""
+    """An async iterator of the frames that belong to one request; ``finish`` puts the last, ``fail`` what is raised.
+
+    What is large counts among all that is ``unread`` of one grant. A frame for which there is no room is not given
+    out before there is, and the reader has to hold until then.
+    """
 
     __slots__ = (
+        "_counted",
         "_ended",
         "_error",
         "_frames",
         "_hold",
+        "_inside",
+        "_outside",
         "_waiter",
         "full",
         "logs",
@@ -32,6 +40,7 @@ class Exchange:
         "request_id",
         "slow",
         "token",
+        "unread",
         "whole",
         "whose",
     )
@@ -42,6 +51,7 @@ class Exchange:
         self.owner: object = None  # of those who share the stream
         self.whose = ""  # for whom those who share the stream wait
         self.logs = False  # it asks for log messages
+        self.unread: Unread | None = None  # of its grant; None of what is asked for nobody
         self.whole = False  # nothing of it may be left out
         self.full = False
         self.slow = False  # nobody waits for its consumer: what it has no room for is gone, but not the last frame
@@ -50,11 +60,19 @@ class Exchange:
         self._waiter: asyncio.Future[None] | None = None
         self._ended = False
         self._error: GatewayError | None = None
+        self._inside: int | None = None  # how many of the frames may be given out; None: all
+        self._counted = self._outside = 0  # the bytes of large frames that may, and of those that may not
+
+    def __del__(self) -> None:
+        if self._counted and self.unread is not None:
+            self.unread.less(self._counted)
 
     def put(self, frame: Frame) -> None:
         if self.slow and not self._ended:
             return
         self._frames.append(frame)
+        if self.unread is not None and (size := weight(frame)) > LARGE:
+            self._count(size, self.unread)
         self._wake()
         if len(self._frames) > 1 and not self.full and not self.slow and self._has_much():
             self.full = True
@@ -65,7 +83,13 @@ class Exchange:
         self.put(frame)
 
     def fail(self, error: GatewayError) -> None:
-        self._ended, self._error = True, error
+        """What was let in is given out first. Of one that has ended nothing changes but what was not."""
+        if self._inside is not None:
+            self._drop(error)
+            self.full = False
+            self._hold(self)
+        if not self._ended:
+            self._ended, self._error = True, error
         self._wake()
 
     @property
@@ -73,33 +97,81 @@ class Exchange:
         """Whether nothing more is put into it."""
         return self._ended
 
+    @property
+    def has_no_room(self) -> bool:
+        """Whether some of it waits until more is read of what its grant has."""
+        return self._inside is not None
+
     def __aiter__(self) -> "Exchange":
         return self
 
     async def __anext__(self) -> Frame:
-        if not self._frames:
-            if not self._ended:
-                await self._news()
-            if not self._frames:
+        while not self._frames or self._inside == 0:
+            if self._ended and not self._frames:
                 if self._error is not None:
                     raise self._error
                 raise StopAsyncIteration
+            await self._news()
         frame = self._frames.popleft()
-        if len(self._frames) <= LOW:
-            self.slow = False
-            if self.full:
-                self.full = False
-                self._hold(self)
+        if self._counted and self.unread is not None and (size := weight(frame)) > LARGE:
+            self._counted -= size
+            self.unread.less(size)
+        if self._inside is not None:
+            self._inside -= 1
+        elif len(self._frames) <= LOW:
+            self._go_on()
         return frame
 
     def overtake(self) -> None:
         """Its consumer takes too long for those who share the stream."""
         if self.full:
             self.slow, self.full = True, False
+            if self._inside is not None:
+                self._drop(too_much_unread())
             self._hold(self)
 
     def _has_much(self) -> bool:
-        return len(self._frames) >= HIGH or sum(len(frame.get("params", b"")) for frame in self._frames) > HEAVY
+        return len(self._frames) >= HIGH or sum(map(weight, self._frames)) > HEAVY
+
+    def _go_on(self) -> None:
+        self.slow = False
+        if self.full:
+            self.full = False
+            self._hold(self)
+
+    def _count(self, size: int, unread: Unread) -> None:
+        """A large frame, which was put last."""
+        if self._inside is None and unread.has_room(size):
+            unread.add(size)
+            self._counted += size
+            return
+        if self._inside is None:
+            self._inside = len(self._frames) - 1
+        self._outside += size
+        unread.wait(self._outside, self._let_in)
+        if not self.full:
+            self.full = True
+            self._hold(self)
+
+    def _let_in(self) -> None:
+        self._counted += self._outside
+        self._outside = 0
+        if len(self._frames) <= LOW:
+            self._go_on()
+        self._inside = None
+        self._wake()
+
+    def _drop(self, error: GatewayError) -> None:
+        """What was not let in; where the last frame was among it, ``error`` takes its place."""
+        while len(self._frames) > (self._inside or 0):
+            self._frames.pop()
+        self._inside, self._outside = None, 0
+        self.slow = len(self._frames) > LOW
+        if self.unread is not None:
+            self.unread.forget(self._let_in)
+        if self._ended:
+            self._error = error
+        self._wake()
 
     async def _news(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()
@@ -175,7 +247,7 @@ class SharedPace(Pace):
     def _wait(self, exchange: Exchange) -> None:
         loop = asyncio.get_running_loop()
         patience = self._patience_with(exchange.whose, loop.time())
-        if patience.left > 0:
+        if patience.left > 0 or self._alone(exchange):
             timer = loop.call_later(max(patience.left, GLANCE), self._waited, exchange)
             self._waiting[exchange] = loop.time(), patience, timer
         else:

@@ -64,6 +64,11 @@ def messages(body: bytes) -> list[Frame]:
     return [decode(bytes(part)) for part in parts]
 
 
+def weight(frame: Frame) -> int:
+    """Nearly what it has in bytes."""
+    return sum(map(len, frame.values()))
+
+
 def look_alike(given: Frame, names: frozenset[str]) -> bool:
     """Whether a member would be taken for one of the ``names`` by those who read without regard to case.
 

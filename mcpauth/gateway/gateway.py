@@ -27,7 +27,7 @@ from .eras import is_modern, is_modern_version
 from .event_log import Reader
 from .frames import Frame
 from .listing import KINDS, Kind
-from .load import LARGE, Held, Load
+from .load import LARGE, Held, Load, too_much_unread
 from .mcp_session import McpSession
 from .mcp_sessions import McpSessions
 from .merged import Merged
@@ -63,12 +63,12 @@ class Gateway:
         self._backends = {served.name: served for served in backends}
         self._names = names
         self._catalogue = Catalogue(backends, ambient, self._lists_changed)
-        self._sessions = McpSessions(mcp_sessions, ambient, self._catalogue)
+        self._sessions = McpSessions(mcp_sessions, ambient, self._catalogue, self.load)
         uris = UriOwners()
         legacy = Together(self._backends, self._catalogue, names, uris, legacy_half, ResourceNotFound)
         self._endpoints: dict[str | None, Endpoint] = {None: Merged(legacy)}
         modern = Together(self._backends, self._catalogue, names, uris, modern_half, InvalidParameters)
-        self._modern_merged = ModernMerged(modern, self._catalogue)
+        self._modern_merged = ModernMerged(modern, self._catalogue, self.load)
         self._modern: dict[str, ModernSingle] = {}
         for served in backends:
             self._add(served)
@@ -154,6 +154,7 @@ class Gateway:
             modern.end_grant(grant_id)
             served.end_grant(grant_id)
         self._modern_merged.end_grant(grant_id)
+        self.load.end_grant(grant_id)
 
     def names(self) -> Collection[str]:
         return self._backends.keys()
@@ -248,7 +249,7 @@ class Gateway:
 
     def _add(self, served: Served) -> None:
         self._endpoints[served.name] = Single(served, self._catalogue)
-        self._modern[served.name] = ModernSingle(served, self._catalogue)
+        self._modern[served.name] = ModernSingle(served, self._catalogue, self.load)
 
     def _remove(self, old: Served, new: Served | None) -> None:
         """``new`` takes its place, when there is one."""
@@ -348,6 +349,9 @@ class Gateway:
                 if answer.replies is not None:
                     answer.replies.leave()
                 raise RequestCancelled("what was allowed to this client has ended")
+            is_large = len(answer.reply or b"") > LARGE and answer.session_id is None
+            if is_large and self.load.unread(principal.grant_id).full:
+                raise too_much_unread()
         except GatewayError as error:
             return refused(request_id, error, modern=modern)
         if held is not None and answer.replies is not None:

@@ -58,11 +58,12 @@ class HttpBackend:
             raise BackendUnavailable(RETIRED)
         if caller is not None:
             self._look_again()
+        unread = None if caller is None else caller.unread
         session: HttpSession
         if self.legacy_only:
-            session = SseSession(self._upstream, listener, self._sessions.discard)
+            session = SseSession(self._upstream, listener, self._sessions.discard, unread)
         else:
-            session = LegacyHttpSession(self._upstream, listener, self._sessions.discard, self._back_off)
+            session = LegacyHttpSession(self._upstream, listener, self._sessions.discard, unread, self._back_off)
         session.quiet = caller is None
         self._sessions.add(session)
         await session.start()
@@ -75,7 +76,7 @@ class HttpBackend:
             raise BackendUnavailable(RETIRED)
         self._look_again()
         said = self._upstream.without_own(caller.headers)
-        return ModernHttpSession(self._requests, said, self._parameters)
+        return ModernHttpSession(self._requests, said, self._parameters, caller.unread)
 
     def runs(self, caller: Caller) -> bool:
         return True

@@ -10,8 +10,10 @@ from . import frames
 from .frames import Frame
 from .http_client import Response
 from .http_session import ANSWER, HttpSession, Room, follow
+from .http_turns import Turn
 from .http_upstream import EVENT_STREAM, JSON, Disconnected, Upstream, is_stream, media_type
 from .in_flight import Sent
+from .load import Unread
 from .modern import headers
 from .sse import EventSource
 
@@ -38,24 +40,30 @@ class LegacyHttpSession(HttpSession):
         upstream: Upstream,
         listener: Callable[[Frame], None],
         ended: Callable[[HttpSession], None],
+        unread: Unread | None = None,
         back_off: tuple[float, ...] = BACK_OFF,
     ) -> None:
-        super().__init__(upstream, listener, ended)
+        super().__init__(upstream, listener, ended, unread)
         self._back_off = back_off
         self._greeted = False
         self._session_id: str | None = None
         self._version: str | None = None
 
     async def _ask(self, sent: Sent, room: Room) -> None:
+        with self._upstream.turns.of(sent.exchange.unread) as turn:
+            await self._ask_in(turn, sent, room)
+
+    async def _ask_in(self, turn: Turn, sent: Sent, room: Room) -> None:
         said = {} if self._greeted else headers.repeating(sent.came)
         with await self._send("POST", frames.encode(sent.frame), asking=sent, said=said) as response:
             if _is_greeting(sent):
                 self._session_id = _visible(response.headers.get("Mcp-Session-Id"))
             if not is_stream(response):
-                await self._take(response, sent)
+                await self._take(response, sent, turn)
+                await room.wait()
                 return
             source = EventSource()
-            await self._follow(response, source, sent, room)
+            await self._follow(response, source, sent, room, turn)
         failures = 0
         while sent.number in self._in_flight:
             # The stream ended without the response: it was cut, or the server would have us come back.
@@ -65,7 +73,7 @@ class LegacyHttpSession(HttpSession):
             before, failures = source.last_event_id, failures + 1
             with contextlib.suppress(Disconnected), await self._send("GET", last_event_id=before) as response:
                 if is_stream(response):
-                    await self._follow(response, source, sent, room)
+                    await self._follow(response, source, sent, room, turn)
                 elif response.status < 500:
                     failures = len(self._back_off)
             if source.last_event_id != before:
@@ -135,13 +143,13 @@ class LegacyHttpSession(HttpSession):
             raise self._lost(asking)
         return response
 
-    async def _take(self, response: Response, sent: Sent) -> None:
+    async def _take(self, response: Response, sent: Sent, turn: Turn) -> None:
         """An answer that is no stream. The error of one that was refused is for whoever asked."""
         refused = 400 <= response.status < 500
         if media_type(response) != JSON or response.status in (401, 403) or not (refused or response.status == 200):
             raise self._upstream.refusal(response)
         try:
-            for frame in frames.messages(await self._upstream.body(response)):
+            for frame in frames.messages(await self._upstream.body(response, turn)):
                 if "error" in frame:
                     if response.status == 400 and self._session_id is not None and is_about_session(frame, sent):
                         raise self._lost(sent)
@@ -155,8 +163,8 @@ class LegacyHttpSession(HttpSession):
         if sent.number in self._in_flight:
             raise self._upstream.refusal(response)
 
-    async def _follow(self, response: Response, source: EventSource, sent: Sent, room: Room) -> None:
-        events = self._upstream.events(response, source)
+    async def _follow(self, response: Response, source: EventSource, sent: Sent, room: Room, turn: Turn) -> None:
+        events = self._upstream.events(response, source, turn)
         await follow(events, lambda data: self._hear(data, sent), room, lambda: sent.number not in self._in_flight)
 
     def _heard(self, frame: Frame, sent: Sent | None) -> bool:

@@ -10,6 +10,7 @@ from .exchange import Exchange
 from .frames import Frame
 from .http_session import ANSWER, Room, follow
 from .http_upstream import JSON, Upstream, is_stream, media_type
+from .load import Unread
 from .modern import headers, parameters
 from .modern.parameters import ByTool
 from .sse import EventSource
@@ -31,9 +32,10 @@ class ModernRequests:
     def __len__(self) -> int:
         return len(self._tasks)
 
-    def begin(self, frame: Frame, said: dict[str, str]) -> Exchange:
+    def begin(self, frame: Frame, said: dict[str, str], unread: Unread) -> Exchange:
         room = Room()
         exchange = Exchange(frame["id"], room.pace)
+        exchange.unread = unread
         task = asyncio.create_task(self._serve(frame, said, exchange, room))
         self._tasks[exchange] = task
         task.add_done_callback(lambda _: self._tasks.pop(exchange))
@@ -41,8 +43,9 @@ class ModernRequests:
 
     def cancel(self, exchange: Exchange, error: GatewayError) -> None:
         """Nothing of one that was answered: what is left of its stream is read, and the connection kept."""
-        if exchange in self._tasks and not exchange.ended:
-            exchange.fail(error)
+        answered = exchange.ended
+        exchange.fail(error)
+        if exchange in self._tasks and not answered:
             self._tasks[exchange].cancel()
 
     async def close(self) -> None:
@@ -66,9 +69,10 @@ class ModernRequests:
 
     async def _ask(self, frame: Frame, said: dict[str, str], exchange: Exchange, room: Room) -> None:
         sent = {**said, "Accept": ANSWER, "Content-Type": JSON}
-        with await self._upstream.send("POST", sent, frames.encode(frame)) as response:
+        turn = self._upstream.turns.of(exchange.unread)
+        with await self._upstream.send("POST", sent, frames.encode(frame)) as response, turn:
             if is_stream(response):
-                events = self._upstream.events(response, EventSource())
+                events = self._upstream.events(response, EventSource(), turn)
                 await follow(events, lambda data: self._hear(data, exchange), room, lambda: exchange.ended)
                 if not exchange.ended:
                     raise self._upstream.unavailable("ended its answer before it was complete")
@@ -76,7 +80,8 @@ class ModernRequests:
             # The error of a request that was refused is for whoever asked; that of our credentials is not.
             refused = 400 <= response.status < 500 and response.status not in (401, 403)
             if media_type(response) == JSON and (refused or response.status == 200):
-                self._hear(await self._upstream.body(response), exchange)
+                self._hear(await self._upstream.body(response, turn), exchange)
+                await room.wait()
             if not exchange.ended:
                 raise self._upstream.refusal(response)
 
@@ -107,12 +112,12 @@ class ModernRequests:
 class ModernHttpSession:
     """One caller's way to the server. ``said`` are the headers of the client's that go on to it."""
 
-    def __init__(self, requests: ModernRequests, said: dict[str, str], tools: ByTool) -> None:
-        self._requests, self._said, self._tools = requests, said, tools
+    def __init__(self, requests: ModernRequests, said: dict[str, str], tools: ByTool, unread: Unread) -> None:
+        self._requests, self._said, self._tools, self._unread = requests, said, tools, unread
 
     def request(self, frame: Frame) -> Exchange:
         said = {**self._said, **parameters.repeating(self._tools, frame), **headers.repeating(frame)}
-        return self._requests.begin(frame, said)
+        return self._requests.begin(frame, said, self._unread)
 
     def cancel(self, exchange: Exchange, error: GatewayError) -> None:
         self._requests.cancel(exchange, error)

@@ -13,6 +13,7 @@ from .exchange import Pace
 from .frames import Frame
 from .http_upstream import EVENT_STREAM, JSON, Events, Upstream
 from .in_flight import InFlight, Sent
+from .load import Unread
 from .sse import Event
 
 logger = logging.getLogger(__name__)
@@ -42,10 +43,14 @@ class HttpSession:
     runs = True
 
     def __init__(
-        self, upstream: Upstream, listener: Callable[[Frame], None], ended: Callable[["HttpSession"], None]
+        self,
+        upstream: Upstream,
+        listener: Callable[[Frame], None],
+        ended: Callable[["HttpSession"], None],
+        unread: Unread | None = None,
     ) -> None:
         self._upstream, self._forget = upstream, ended
-        self._in_flight = InFlight(listener)
+        self._in_flight = InFlight(listener, unread)
         self._tasks: dict[int, asyncio.Task[None]] = {}  # by the request's number
         self._listening: asyncio.Task[None] | None = None
         self._closing: asyncio.Task[None] | None = None

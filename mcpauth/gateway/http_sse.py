@@ -12,6 +12,7 @@ from .frames import Frame
 from .http_session import HttpSession, Room
 from .http_upstream import EVENT_STREAM, JSON, Upstream, is_stream
 from .in_flight import Sent
+from .load import Unread
 from .sse import EventSource
 
 
@@ -19,9 +20,13 @@ class SseSession(HttpSession):
     """As with a child process, everything comes the same way: the slowest reader slows the stream."""
 
     def __init__(
-        self, upstream: Upstream, listener: Callable[[Frame], None], ended: Callable[[HttpSession], None]
+        self,
+        upstream: Upstream,
+        listener: Callable[[Frame], None],
+        ended: Callable[[HttpSession], None],
+        unread: Unread | None = None,
     ) -> None:
-        super().__init__(upstream, listener, ended)
+        super().__init__(upstream, listener, ended, unread)
         self._shared = Room()
         self._address: URL
 

@@ -13,6 +13,7 @@ from .. import __version__, log
 from ..errors import BackendUnavailable
 from .frames import LIMIT
 from .http_client import CONNECTING, FAILURES, HttpClient, Response
+from .http_turns import LARGE, Turn, Turns
 from .sse import Event, EventSource
 from .stray import Stray
 
@@ -35,7 +36,7 @@ class Upstream:
         self.name, self.url = name, URL(url)
         self._headers = {"User-Agent": f"mcpauth/{__version__}", **headers}
         self._own = {name.lower() for name in self._headers}
-        self._stray = Stray()
+        self._stray, self.turns = Stray(), Turns()
 
     def start(self) -> None:
         self._http = HttpClient(self.url, self._headers)
@@ -60,7 +61,7 @@ class Upstream:
         """Those of a client that may go with a request: none that the owner has set for this server."""
         return {name: value for name, value in headers.items() if name.lower() not in self._own}
 
-    async def body(self, response: Response) -> bytes:
+    async def body(self, response: Response, turn: Turn) -> bytes:
         chunks, size = [], 0
         try:
             while chunk := await response.content.readany():
@@ -68,13 +69,16 @@ class Upstream:
                 size += len(chunk)
                 if size > MESSAGE_LIMIT:
                     raise self._too_large()
+                if size > LARGE:
+                    await turn.take()
         except FAILURES as error:
             raise self._disconnected(error) from None
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
-    def events(self, response: Response, source: EventSource) -> "Events":
+    def events(self, response: Response, source: EventSource, turn: Turn | None = None) -> "Events":
+        """``turn`` is that of the request that the stream is the answer to."""
         source.restart()
-        return Events(response, source, self._stray, self._too_large())
+        return Events(response, source, self._stray, turn or self.turns.of(None), self._too_large())
 
     def refusal(self, response: Response) -> BackendUnavailable:
         """Why this response, whose body says nothing, is not the one that was asked for."""
@@ -107,9 +111,11 @@ class Upstream:
 class Events:
     """The events of one stream, to its end or to where it was cut. What is not taken is not read either."""
 
-    def __init__(self, response: Response, source: EventSource, stray: Stray, too_large: BackendUnavailable) -> None:
+    def __init__(
+        self, response: Response, source: EventSource, stray: Stray, turn: Turn, too_large: BackendUnavailable
+    ) -> None:
         self._content, self._source = response.content, source
-        self._stray, self._too_large = stray, too_large
+        self._stray, self._turn, self._too_large = stray, turn, too_large
         self._ready: deque[Event] = deque()
 
     def __aiter__(self) -> "Events":
@@ -121,6 +127,7 @@ class Events:
         return not self._ready and self._content.at_eof()
 
     async def __anext__(self) -> Event:
+        self._turn.leave()
         while not self._ready:
             try:
                 chunk = await self._content.readany()
@@ -131,6 +138,8 @@ class Events:
             self._ready.extend(self._source.feed(chunk))
             if self._source.size > MESSAGE_LIMIT:
                 raise self._too_large
+            if self._source.size > LARGE:
+                await self._turn.take()
             if silent := self._source.take_silent():
                 await self.breathe(silent)
         return self._ready.popleft()

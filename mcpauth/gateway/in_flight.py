@@ -11,6 +11,7 @@ from . import frames
 from .eras import LOG_LEVEL, SUBSCRIPTION
 from .exchange import Exchange
 from .frames import Frame
+from .load import Unread
 
 # Our numbers as some servers write them: "5", 5.0.
 WRITTEN = re.compile(rb'"?(?P<number>[0-9]{1,15})(?:\.0+)?"?')
@@ -30,10 +31,10 @@ class Sent(NamedTuple):
 
 
 class InFlight:
-    """``listener`` gets what belongs to none of them."""
+    """``listener`` gets what belongs to none of them; ``unread`` counts their answers, where all are one grant's."""
 
-    def __init__(self, listener: Callable[[Frame], None]) -> None:
-        self._listener = listener
+    def __init__(self, listener: Callable[[Frame], None], unread: Unread | None = None) -> None:
+        self._listener, self._unread = listener, unread
         self._waiting: dict[int, Exchange] = {}
         self._last = 0
 
@@ -63,6 +64,7 @@ class InFlight:
         """Raises InvalidMessage."""
         self._last += 1
         exchange = Exchange(frame["id"], hold)
+        exchange.unread = self._unread
         number = msgspec.Raw(b"%d" % self._last)
         sent: dict[str, Any] = {**frame, "id": number}
         params = frames.members(frame.get("params"))
@@ -101,8 +103,10 @@ class InFlight:
         return [exchange for exchange in self._waiting.values() if exchange.owner is owner]
 
     def alone(self, exchange: Exchange) -> bool:
-        """Whether nothing else waits."""
-        return all(one is exchange for one in self._waiting.values())
+        """Whether nothing else waits; where it has no room, and an answer would be lost, nothing of anybody else's."""
+        return all(
+            one is exchange or (exchange.has_no_room and one.whose == exchange.whose) for one in self._waiting.values()
+        )
 
     def owners(self) -> set[object]:
         return {exchange.owner for exchange in self._waiting.values()} - {None}

@@ -1,12 +1,19 @@
-"""How much of what a client has sent waits here: nothing else bounds what one grant can make the process hold."""
+"""How much waits here for one grant: of what its client has sent, and of what it does not read."""
 
+import asyncio
+from collections.abc import Callable
 from weakref import WeakKeyDictionary, WeakSet
 
+import msgspec
+
 from ..errors import TooMuchUnderWay
+from . import frames
 
 # Of all messages of one grant together; those that are not large are bounded by their number.
 BYTES = 64 * 1024 * 1024
 LARGE = 16 * 1024
+# The same of what it has not read; of this the answers to batches that are not complete.
+UNREAD, GATHERED = 64 * 1024 * 1024, 32 * 1024 * 1024
 
 
 class Held:
@@ -16,10 +23,61 @@ class Held:
         self.grant_id, self.size = grant_id, size
 
 
+class Unread:
+    """What waits for one grant's client to read it. Answers for which there is no room wait in the order they came."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.gathered = 0
+        self._waiting: dict[Callable[[], None], int] = {}
+        self._looking = False
+
+    @property
+    def full(self) -> bool:
+        return self.size >= UNREAD
+
+    def has_room(self, size: int) -> bool:
+        """However large it is, when there is nothing else."""
+        return self.size == 0 or self.size + size <= UNREAD
+
+    def add(self, size: int) -> None:
+        self.size += size
+
+    def less(self, size: int) -> None:
+        self.size -= size
+        if self._waiting and not self._looking:
+            # In the next turn of the loop: whoever takes it from here may count it again elsewhere in this one.
+            self._looking = True
+            asyncio.get_running_loop().call_soon(self._look)
+
+    def wait(self, size: int, let_in: Callable[[], None]) -> None:
+        """For so much room; then it is counted, and ``let_in`` is called. Once more: for more room."""
+        self._waiting[let_in] = size
+
+    def forget(self, let_in: Callable[[], None]) -> None:
+        self._waiting.pop(let_in, None)
+
+    def fitting(self, message: bytes, request_id: msgspec.Raw) -> bytes:
+        """The response, or another in its place when there is no room for it. Somebody counts it from now on."""
+        if len(message) <= LARGE or not self.full:
+            return message
+        return frames.encode(frames.failure(request_id, too_much_unread()))
+
+    def _look(self) -> None:
+        self._looking = False
+        for let_in, size in list(self._waiting.items()):
+            if not self.has_room(size):
+                break
+            del self._waiting[let_in]
+            self.size += size
+            let_in()
+
+
 class Load:
     def __init__(self) -> None:
         self._held: WeakSet[Held] = WeakSet()
         self._until: WeakKeyDictionary[object, Held] = WeakKeyDictionary()
+        self._unread: dict[str, Unread] = {}
 
     def hold(self, grant_id: str, size: int, before: Held | None = None) -> Held:
         """One more message, or what has come of one that was smaller ``before``. Raises TooMuchUnderWay."""
@@ -35,3 +93,18 @@ class Load:
     def until(self, answer: object, held: Held) -> None:
         """It is held for as long as the ``answer`` is there."""
         self._until[answer] = held
+
+    def unread(self, grant_id: str) -> Unread:
+        found = self._unread.get(grant_id)
+        if found is None:
+            found = self._unread[grant_id] = Unread()
+        return found
+
+    def end_grant(self, grant_id: str) -> None:
+        self._unread.pop(grant_id, None)
+
+
+def too_much_unread() -> TooMuchUnderWay:
+    return TooMuchUnderWay(
+        f"this answer was dropped: {UNREAD // 1024**2} MiB of others wait for this client to read them; read them first"
+    )

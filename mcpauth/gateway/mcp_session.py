@@ -17,6 +17,7 @@ from .event_log import EventLog, Instead, Reader, answered
 from .frames import Frame
 from .handshake import SET_LEVEL, SUBSCRIBE, Handshake
 from .listing import LIST_CHANGED
+from .load import Unread
 from .mailbox import Mailbox
 from .modern.caller import Caller
 from .resource_updates import UPDATED
@@ -62,13 +63,15 @@ class McpSession:
         handshake: Handshake,
         events: EventLog,
         catalogue: Catalogue,
+        unread: Unread,
         *,
         keep: Callable[["McpSession"], object],
         lost: Callable[["McpSession"], None],
     ) -> None:
         self.session_hash, self.owner, self.grant_id, self.endpoint = session_hash, owner, grant_id, endpoint
         self.session_id: str | None = None  # of one from before a restart, once its client has come back
-        self._caller = Caller(owner[0], grant_id, frames.raw({}))
+        self.unread = unread
+        self._caller = Caller(owner[0], grant_id, unread, frames.raw({}))
         self.used_at = 0
         self.handshake, self.events = handshake, events
         self.mailbox = Mailbox(endpoint, events)

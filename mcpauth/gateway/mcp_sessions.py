@@ -13,6 +13,7 @@ from .catalogue import Catalogue
 from .event_log import EventLog
 from .frames import Frame
 from .handshake import Handshake
+from .load import Load
 from .mcp_session import McpSession
 
 PER_GRANT = 5
@@ -24,8 +25,8 @@ AGE = 300
 class McpSessions:
     """In the order of their last use. The disk knows the hash of an id alone, and so do we until its client comes."""
 
-    def __init__(self, store: McpSessionStore, ambient: Ambient, catalogue: Catalogue) -> None:
-        self._store, self._ambient, self._catalogue = store, ambient, catalogue
+    def __init__(self, store: McpSessionStore, ambient: Ambient, catalogue: Catalogue, load: Load) -> None:
+        self._store, self._ambient, self._catalogue, self._load = store, ambient, catalogue, load
         self._sessions: dict[str, McpSession] = {}
         self._by_id: dict[str, McpSession] = {}
         self._closing: dict[asyncio.Task[None], str] = {}
@@ -169,6 +170,7 @@ class McpSessions:
             handshake,
             EventLog(self._ambient.identifier()),
             self._catalogue,
+            self._load.unread(grant_id),
             keep=self.keep,
             lost=self.dismiss,
         )

@@ -15,8 +15,10 @@ from .mcp_sessions import PER_GRANT
 
 VERSION = "2024-11-05"
 
-# Messages that wait for the client before the backends have to, and requests it may have under way.
-ROOM, REQUESTS = 16, 100
+# Messages that wait for the client before the backends have to; fewer, where they weigh more than that.
+ROOM, HEAVY = 16, 4 * 1024 * 1024
+# Requests that it may have under way.
+REQUESTS = 100
 
 
 class SseConnections:
@@ -59,6 +61,7 @@ class SseConnection:
     ) -> None:
         self.connection_id, self.principal = connection_id, principal
         self._gateway, self._forget = gateway, closed
+        self._unread = gateway.load.unread(principal.grant_id)
         self._session_id: str | None = None
         self._messages: deque[bytes] = deque()
         self._news, self._room = asyncio.Event(), asyncio.Event()
@@ -97,9 +100,16 @@ class SseConnection:
             self._news.clear()
             if self._messages:
                 self._room.set()
-                return self._messages.popleft()
+                return self._taken()
             await self._news.wait()
+        while self._messages:
+            self._taken()
         raise StopAsyncIteration
+
+    def _taken(self) -> bytes:
+        message = self._messages.popleft()
+        self._unread.less(len(message))
+        return message
 
     async def _take(self, principal: Principal, body: bytes) -> None:
         answer = await self._gateway.forward(
@@ -135,11 +145,15 @@ class SseConnection:
                 answer.replies.leave()
 
     async def _put(self, message: bytes) -> None:
-        while len(self._messages) >= ROOM and not self._closed:
+        self._unread.add(len(message))
+        while not self._closed and (len(self._messages) >= ROOM or sum(map(len, self._messages)) > HEAVY):
             self._room.clear()
             await self._room.wait()
-        self._messages.append(message)
-        self._news.set()
+        if self._closed:
+            self._unread.less(len(message))
+        else:
+            self._messages.append(message)
+            self._news.set()
 
     def _read(self, source: Coroutine[Any, Any, None], replies: Messages | None = None) -> None:
         task = asyncio.create_task(source)

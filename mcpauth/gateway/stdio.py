@@ -82,7 +82,8 @@ class StdioBackend:
 
         def make(place: Place) -> StdioSession:
             forget, probed = self._sessions.discard, caller is None
-            return StdioSession(self.name, listener, self._ambient, place, forget, probed=probed)
+            unread = None if caller is None else caller.unread
+            return StdioSession(self.name, listener, self._ambient, place, forget, unread, probed=probed)
 
         if caller is None:
             # To ask what it offers: that is done one after the other, with pauses, and must not fail for others' sake.

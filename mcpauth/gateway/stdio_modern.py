@@ -66,8 +66,8 @@ class ModernChild(StdioSession):
     def cancel(self, exchange: Exchange, error: GatewayError) -> None:
         """Its reader gets ``error``, and the child is told; nothing of what was answered already."""
         number = self._in_flight.abandon(exchange)
+        exchange.fail(error)
         if number is not None:
-            exchange.fail(error)
             told = {"requestId": number, "reason": error.message}
             self._tell(frames.notification("notifications/cancelled", told))
 
@@ -94,14 +94,15 @@ class ModernChild(StdioSession):
 class Joined:
     """One caller's use of it: others wait for its grant, or for its user where the child is everybody's."""
 
-    __slots__ = ("_child", "_whose")
+    __slots__ = ("_child", "_unread", "_whose")
 
     def __init__(self, child: ModernChild, caller: Caller) -> None:
         self._child, self._whose = child, caller.grant_id if child.private else caller.subject
+        self._unread = caller.unread
 
     def request(self, frame: Frame) -> Exchange:
         exchange = self._child.request(frame)
-        exchange.whose = self._whose
+        exchange.whose, exchange.unread = self._whose, self._unread
         return exchange
 
     def cancel(self, exchange: Exchange, error: GatewayError) -> None:

@@ -16,6 +16,7 @@ from .children import Place
 from .exchange import Exchange, Pace
 from .frames import Frame
 from .in_flight import InFlight
+from .load import Unread
 from .reaper import Reaper
 from .stderr import StderrLog
 
@@ -45,13 +46,14 @@ class StdioSession:
         ambient: Ambient,
         place: Place,
         ended: Callable[["StdioSession"], None],
+        unread: Unread | None = None,
         *,
         probed: bool = False,
     ) -> None:
         """Of one that is only ``probed``, whoever does that says in the log how it ended, where that matters."""
         self._name, self._ambient, self._place, self._forget = name, ambient, place, ended
         self._probed, self._reference = probed, ambient.identifier()[:8]
-        self._in_flight = InFlight(listener)
+        self._in_flight = InFlight(listener, unread)
         self._asked: dict[int | str, None] = {}
         self._subscribed: dict[bytes, None] = {}
         self._closed = self._retired = self._answered = False

@@ -106,6 +106,7 @@ class SharedChild(StdioSession):
     def ask(self, member: "Member", frame: Frame) -> Exchange:
         exchange = self._send(frame)
         exchange.owner, exchange.whose = member, member.grant_id if self.private else member.user
+        exchange.unread = member.unread
         self._users.add(member.user)
         return exchange
 
@@ -197,7 +198,7 @@ class Member:
     def __init__(
         self, listener: Callable[[Frame], None], caller: Caller, join: Callable[[Joining], Awaitable[SharedChild]]
     ) -> None:
-        self.user, self.grant_id = caller.subject, caller.grant_id
+        self.user, self.grant_id, self.unread = caller.subject, caller.grant_id, caller.unread
         self.uris: set[str] = set()
         self.level: str | None = None
         self._listener, self._join = listener, join

@@ -45,7 +45,7 @@ class EventStreamHandler(GuardedHandler):
         self.write(b"\n\n")
         self._flushing = True
         try:
-            await self.flush()
+            await self.count_unread(len(event.message), self.flush())
         except StreamClosedError:
             self._gone = True
         finally:

@@ -1,5 +1,6 @@
 """In front of every MCP request: bearer, Origin, headers, size, in this order."""
 
+from asyncio import Future
 from typing import Any
 
 from tornado.httputil import HTTPHeaders
@@ -20,6 +21,7 @@ from ..errors import (
 )
 from ..gateway import frames
 from ..gateway.gateway import Gateway
+from ..gateway.load import LARGE
 from ..oauth.trace import Trace
 from .base import JSONHandler, in_words
 from .gate import Gate
@@ -156,7 +158,15 @@ class GuardedHandler(JSONHandler):
     def write_message(self, status: int, message: bytes) -> None:
         self.set_status(status)
         self.set_header("Content-Type", "application/json")
-        self.finish(message)
+        self.count_unread(len(message), self.finish(message))
+
+    def count_unread(self, size: int, sent: Future[None]) -> Future[None]:
+        """What is large is unread until it is ``sent``."""
+        if size > LARGE and self._grant_session is not None:
+            unread = self._gateway.load.unread(self._principal.grant_id)
+            unread.add(size)
+            sent.add_done_callback(lambda _: unread.less(size))
+        return sent
 
     def refuse(self, status: int, message: str) -> None:
         self.tell(error=f"{InvalidMessage.code}: {message}")

@@ -116,7 +116,7 @@ async def test_bodies_that_are_still_coming_are_counted(serve, child, little, io
 
 
 async def test_answers_of_a_batch_are_not_gathered_without_end(connect, monkeypatch):
-    monkeypatch.setattr(batch, "BYTES", 250_000)
+    monkeypatch.setattr(batch, "GATHERED", 250_000)
     client = await connect("large")
     await client.initialize({**INITIALIZE, "protocolVersion": "2025-03-26"})
     parts = [{"jsonrpc": "2.0", **call("large", size=100_000), "id": number} for number in range(5)]

@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from mcpauth.gateway import child as child_module
+from mcpauth.gateway.load import Unread
 from mcpauth.gateway.modern.caller import Caller
 from tests.fakes.mcp_client import INITIALIZE, Client, ModernClient, gone
 
@@ -333,7 +334,7 @@ async def test_a_child_in_a_group_of_its_own_is_not_ours(connect):
 
 async def test_a_child_that_does_not_read_is_told_no_more_than_can_wait(child):
     backend = child("deaf", command="sleep", args=("600",))._backend
-    session = await backend.open(lambda frame: None, Caller("ann", "g1", msgspec.Raw(b"{}")))
+    session = await backend.open(lambda frame: None, Caller("ann", "g1", Unread(), msgspec.Raw(b"{}")))
     frame = {"jsonrpc": msgspec.Raw(b'"2.0"'), "method": msgspec.Raw(b'"%s"' % (b"x" * 2**20))}
     waiting = []
     for _ in range(64):

@@ -11,6 +11,7 @@ from .. import frames
 from ..eras import LOG_LEVEL
 from ..exchange import Exchange
 from ..frames import Frame
+from ..load import Unread
 from ..log_message import LEVELS
 from ..modern import results
 from ..modern.caller import Caller
@@ -34,6 +35,13 @@ class Round(Exchange):
     def __init__(self, frame: Frame, call: "LegacyCall | None" = None) -> None:
         super().__init__(frame["id"], lambda _: None if call is None else call.pace())
         self._call = call
+        if call is not None:
+            self.unread = call.caller.unread
+
+    def _count(self, size: int, unread: Unread) -> None:
+        """What came over was let in already."""
+        unread.add(size)
+        self._counted += size
 
     def cancel(self, error: GatewayError) -> None:
         if self._call is not None:

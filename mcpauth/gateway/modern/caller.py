@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from .. import frames
+from ..load import Unread
 
 Share = Literal["session", "user", "all"]
 
@@ -19,6 +20,7 @@ class Caller(NamedTuple):
 
     subject: str
     grant_id: str
+    unread: Unread
     capabilities: msgspec.Raw
     headers: Mapping[str, str] = NO_HEADERS
 

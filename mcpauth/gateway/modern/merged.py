@@ -13,6 +13,7 @@ from ..catalogue import Catalogue
 from ..eras import CAPABILITIES, CLIENT, MODERN, SERVER, VERSION
 from ..frames import Frame
 from ..listing import ANNOUNCED, LIST_CHANGED, Kind
+from ..load import Load
 from ..ourselves import ABOUT_US
 from ..served import Served
 from ..together import INSTRUCTIONS, LISTS, Together, text
@@ -29,8 +30,8 @@ SUBSCRIPTIONS = 256  # resources that one subscription may name
 
 
 class ModernMerged:
-    def __init__(self, together: Together, catalogue: Catalogue) -> None:
-        self._together, self._catalogue = together, catalogue
+    def __init__(self, together: Together, catalogue: Catalogue, load: Load) -> None:
+        self._together, self._catalogue, self._load = together, catalogue, load
         self._active = Active()
         self._subscriptions: set[Subscription] = set()
         self.end_grant, self.hang_up = self._active.end_grant, self._active.hang_up
@@ -132,7 +133,7 @@ class ModernMerged:
             wanted[URIS] = [uri for uri in uris if uri in known]
         subscription = Subscription(
             frame["id"],
-            _caller(principal, about),
+            _caller(principal, about, self._load),
             {key: about.meta[key] for key in (VERSION, CAPABILITIES, CLIENT) if key in about.meta},
             wanted,
             targets=targets,
@@ -176,7 +177,7 @@ class ModernMerged:
         served, *others = candidates
         replies = ModernReplies(
             served,
-            _caller(principal, about),
+            _caller(principal, about, self._load),
             {**frame, "params": frames.raw(params)},
             heard=self._heard,
             ended=self._active.ended,
@@ -191,8 +192,9 @@ class ModernMerged:
         return log_message.named(served.name, frame)
 
 
-def _caller(principal: Principal, about: Envelope) -> Caller:
-    return Caller(principal.subject, principal.grant_id, about.capabilities, about.headers)
+def _caller(principal: Principal, about: Envelope, load: Load) -> Caller:
+    unread = load.unread(principal.grant_id)
+    return Caller(principal.subject, principal.grant_id, unread, about.capabilities, about.headers)
 
 
 def _uris(given: msgspec.Raw | None) -> list[str]:

@@ -66,7 +66,7 @@ class ModernReplies:
                 if self.change is not None:
                     frame = self.change(frame)
                 self.code = frames.error_code(frame)
-                return frames.encode(frame)
+                return self._caller.unread.fitting(frames.encode(frame), frame["id"])
             frame = self._heard(self.served, frame)
             if self.streams:
                 return frames.encode(frame)

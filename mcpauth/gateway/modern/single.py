@@ -14,6 +14,7 @@ from ..catalogue import Catalogue
 from ..eras import SERVER
 from ..frames import Frame
 from ..listing import ANNOUNCED, LIST_CHANGED
+from ..load import Load
 from ..probe import ModernOffer
 from ..served import Served
 from ..single import BY_METHOD, EMPTY
@@ -26,8 +27,8 @@ from .replies import ModernReplies
 
 
 class ModernSingle:
-    def __init__(self, served: Served, catalogue: Catalogue) -> None:
-        self._served, self._catalogue = served, catalogue
+    def __init__(self, served: Served, catalogue: Catalogue, load: Load) -> None:
+        self._served, self._catalogue, self._load = served, catalogue, load
         self._active = Active()
         self.end_grant, self.hang_up = self._active.end_grant, self._active.hang_up
 
@@ -44,7 +45,7 @@ class ModernSingle:
             result = await self._from_memory(principal, method, about)
             if result is not None:
                 return _whole(frames.result(frame["id"], result))
-        elif self._catalogue.aged(self._served.name) and not self._served.runs(_caller(principal, about)):
+        elif self._catalogue.aged(self._served.name) and not self._served.runs(_caller(principal, about, self._load)):
             self._catalogue.refresh(self._served.name)
         return self._request(principal, method, frame, about, offer)
 
@@ -71,7 +72,7 @@ class ModernSingle:
         Raises UnknownMethod of a list that it does not have.
         """
         kind = BY_METHOD.get(method)
-        if self._served.runs(_caller(principal, about)):
+        if self._served.runs(_caller(principal, about, self._load)):
             return None
         offer = await self._catalogue.remembered(self._served.name)
         if offer is None:
@@ -114,7 +115,7 @@ class ModernSingle:
     ) -> Answer:
         replies = ModernReplies(
             self._served,
-            _caller(principal, about),
+            _caller(principal, about, self._load),
             frame,
             heard=self._heard,
             ended=self._active.ended,
@@ -129,8 +130,9 @@ class ModernSingle:
         return frame
 
 
-def _caller(principal: Principal, about: Envelope) -> Caller:
-    return Caller(principal.subject, principal.grant_id, about.capabilities, about.headers)
+def _caller(principal: Principal, about: Envelope, load: Load) -> Caller:
+    unread = load.unread(principal.grant_id)
+    return Caller(principal.subject, principal.grant_id, unread, about.capabilities, about.headers)
 
 
 def _whole(frame: Frame) -> Answer:
