@@ -16,6 +16,9 @@ Frame = dict[str, msgspec.Raw]
 # What one message may weigh, in either direction; how many there may be in a batch.
 LIMIT, BATCH = 16 * 1024 * 1024, 100
 
+# Brackets of a message that may be nested too deeply to be decoded, and what its parts may need more of the stack.
+DEEP, SPARE = 500, 100
+
 MEMBERS = frozenset({"jsonrpc", "id", "method", "params", "result", "error"})
 # What nearly every message has of members: no two of them are alike, so no more need be asked of one that has no other.
 USUAL = MEMBERS | {
@@ -39,7 +42,10 @@ def decode(body: bytes) -> Frame:
     try:
         if not body.isascii():
             body.decode()  # What stays raw is not looked at again.
-        frame = _decoder.decode(body)
+        if len(body) > 2 * DEEP and body.count(b"[") + body.count(b"{") > DEEP:
+            frame = _decode_below(body, SPARE)
+        else:
+            frame = _decoder.decode(body)
     except msgspec.ValidationError:
         raise InvalidMessage("the body must be one JSON-RPC message, an object") from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
@@ -49,6 +55,11 @@ def decode(body: bytes) -> Frame:
     if look_alike(frame, MEMBERS):
         raise InvalidMessage("a member is called almost as one that JSON-RPC has")
     return frame
+
+
+def _decode_below(body: bytes, frames: int) -> Frame:
+    """With less of the stack left than there will be for its parts: none of them is nested too deeply then."""
+    return _decoder.decode(body) if frames == 0 else _decode_below(body, frames - 1)
 
 
 def messages(body: bytes) -> list[Frame]:

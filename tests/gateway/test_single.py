@@ -5,7 +5,7 @@ import json
 import pytest
 
 from mcpauth.errors import InsufficientScope
-from tests.fakes.mcp_client import INITIALIZE, Client, principal
+from tests.fakes.mcp_client import INITIALIZE, Client, ModernClient, modern_headers, principal
 
 TOOLS = ("look:read", "peek:read", "poke", "push")
 
@@ -139,3 +139,36 @@ async def test_with_the_scope_to_read_there_are_tools_that_read_and_nothing_else
     for method in ("resources/read", "prompts/get", "completion/complete", "resources/subscribe", "x/new"):
         with pytest.raises(InsufficientScope):
             await client.request(method, {"uri": "a"})
+
+
+@pytest.mark.parametrize("backend", ["fake", None])
+@pytest.mark.parametrize("kind", [Client, ModernClient])
+async def test_a_message_is_nested_too_deeply_as_a_whole_or_not_at_all(serve, child, backend, kind):
+    gateway = await serve(child("fake", "echo"))
+    await gateway.settled()
+    client = kind(gateway, backend)
+    params = {"name": "echo", "arguments": {"x": "NESTED"}}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params}
+    headers = []
+    if kind is Client:
+        await client.initialize()
+    else:
+        message = client.message("tools/call", params, progressToken=1)
+        headers = list(modern_headers(message).items())
+    refused = []
+    for depth in range(750, 1000, 2):
+        nested = json.dumps(message).replace('"NESTED"', "[" * depth + "]" * depth)
+        answer = await gateway.forward(
+            client.who,
+            nested.encode(),
+            backend=backend,
+            session_id=getattr(client, "session_id", None),
+            protocol_version="2026-07-28" if headers else None,
+            headers=headers,
+        )
+        refused.append(answer.reply is not None and json.loads(answer.reply)["error"]["code"] == -32700)
+        if not refused[-1]:
+            assert b'"result"' in [message async for message in answer.replies][-1]
+    # From one depth on, all are.
+    assert refused == sorted(refused)
+    assert set(refused) == {False, True}
