@@ -10,7 +10,7 @@ from tornado.iostream import IOStream
 
 from .. import log
 from .connection import ServerConnection
-from .stream import TransportStream
+from .stream import AT_ONCE, TransportStream
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ class LimitedServer(HTTPServer):
         # ``watch`` does it for all; Tornado's own costs every request a timer.
         self.conn_params.header_timeout = None
         self._most, self._full = most, False
+        self._buffer = memoryview(bytearray(AT_ONCE))
 
     def _handle_connection(self, connection: socket.socket, address: Any) -> None:
         if len(self._connections) >= self._most:
@@ -37,7 +38,7 @@ class LimitedServer(HTTPServer):
             connection.close()
             return
         self._full = False
-        stream = TransportStream(connection)
+        stream = TransportStream(connection, self._buffer)
         context = _HTTPRequestContext(cast(IOStream, stream), address, self.protocol)
         serving = ServerConnection(stream, self.conn_params, context)
         self._connections.add(serving)

@@ -8,23 +8,24 @@ from typing import cast
 from tornado.iostream import BaseIOStream, StreamClosedError, UnsatisfiableReadError
 from tornado.log import gen_log
 
-# What has come and was not asked for yet; beyond that the client waits.
-AHEAD = 64 * 1024
+# What is read at once, and what may have come that was not asked for yet before the client has to wait.
+AT_ONCE, AHEAD = 64 * 1024, 16 * 1024
 END_OF_HEAD = b"\r?\n\r?\n"  # as HTTP1Connection writes it
 
 
-class TransportStream(BaseIOStream, asyncio.Protocol):
+class TransportStream(BaseIOStream, asyncio.BufferedProtocol):
     """An accepted connection. Of Tornado's stream it has what a read asks for, and how that is found and given out.
 
     A client's leaving is told to who waits for something, or wants to know it, and not in between: whoever began to
     wait for the end of a stream that is closed already would never hear of it.
 
-    ``read_into`` is not built: nothing here reads that way.
+    What comes, comes by way of ``buffer``, which all connections share: a loop that brings its own has one so large
+    that many connections together would hold too much. ``read_into`` is not built: nothing here reads that way.
     """
 
-    def __init__(self, connection: socket.socket) -> None:
+    def __init__(self, connection: socket.socket, buffer: memoryview) -> None:
         super().__init__()
-        self.socket = connection
+        self.socket, self._buffer = connection, buffer
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._paused = False  # what comes is left to the kernel
@@ -50,9 +51,12 @@ class TransportStream(BaseIOStream, asyncio.Protocol):
         if self.closed():
             self._transport.abort()
 
-    def data_received(self, data: bytes) -> None:
-        self._read_buffer += data
-        self._read_buffer_size += len(data)
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._read_buffer += self._buffer[:nbytes]
+        self._read_buffer_size += nbytes
         if self._read_future is not None:
             try:
                 found = self._find_read_pos()
@@ -137,12 +141,21 @@ class TransportStream(BaseIOStream, asyncio.Protocol):
         return end if found >= 0 else None
 
     def _maybe_add_error_listener(self) -> None:
-        if self._close_callback is not None or not self._left:
-            self._add_io_state(self.io_loop.READ)
+        """Somebody may want to know now when the client leaves; and there may be room for more again."""
+        if self._left:
+            if self._close_callback is not None:
+                self.close()
+        elif self._paused and self._read_buffer_size <= AHEAD:
+            self._resume()
 
     def _add_io_state(self, state: int) -> None:
+        """A read needs more than there is."""
         if self._left:
             self.close()
-        elif self._paused and self._read_buffer_size <= AHEAD and self._transport is not None:
+        else:
+            self._resume()
+
+    def _resume(self) -> None:
+        if self._paused and self._transport is not None:
             self._paused = False
             self._transport.resume_reading()

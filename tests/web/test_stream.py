@@ -288,6 +288,7 @@ async def test_what_nobody_has_asked_for_is_left_to_the_kernel(io_loop, server, 
                 except BlockingIOError:
                     break
         assert sent < MUCH
+        assert [one.stream._read_buffer_size < 2 * len(PIECE) for one in server._connections] == [True]
         told.go.set()
         assert (await asyncio.get_running_loop().sock_recv(client, 1000)).endswith(b"went")
 
@@ -322,6 +323,18 @@ async def test_a_head_ends_where_it_ends_however_it_comes(connect, told, end):
         await turns()
         client.writer.write(head[at:])
         assert [await client.answer(), await client.answer()] == [b"went", b"went"]
+
+
+async def test_a_head_that_is_longer_than_what_may_come_ahead_is_read_on(connect, told):
+    client = await connect()
+    client.send("GET /waits")
+    await told.began.wait()
+    client.writer.write(b"GET /waits HTTP/1.1\r\nHost: localhost\r\nX: " + PIECE[:30_000])
+    await turns()
+    told.go.set()
+    assert await client.answer() == b"went"
+    client.writer.write(PIECE[:10_000] + b"\r\n\r\n")
+    assert await client.answer() == b"went"
 
 
 async def test_a_head_without_an_end_is_not_read_on(connect):
