@@ -18,13 +18,17 @@ LARGEST_DRAINED = 4 * 1024 * 1024
 UNLIMITED = re.compile(r"/mcp(/[a-z0-9-]{1,24})?/?(\?.*)?")
 WITH_MESSAGES = re.compile(rf"{UNLIMITED.pattern}|/messages(\?.*)?")  # where HTTP+SSE is switched on
 
+# Of the paths that were looked up: how many are kept, and how long one may be.
+KEPT, LONGEST = 100, 100
+
 REFUSAL = b'{"error":"invalid_request","error_description":"the body is too large"}'
 
 
 class LimitedApplication(web.Application):
     """``/mcp`` has a larger limit, which its handler keeps itself: there the bearer comes first.
 
-    It also knows the requests that are being answered, so that stopping can wait for them.
+    It also knows the requests that are being answered, so that stopping can wait for them, and where those to the
+    paths of MCP go, which are nearly all.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -32,6 +36,7 @@ class LimitedApplication(web.Application):
         self._unlimited: re.Pattern[str] = self.settings.get("unlimited", UNLIMITED)
         self.running: set[web.RequestHandler] = set()
         self._idle = asyncio.Event()
+        self._routes: dict[str, tuple[Any, ...]] = {}  # by path
 
     def began(self, handler: web.RequestHandler) -> None:
         self.running.add(handler)
@@ -48,6 +53,11 @@ class LimitedApplication(web.Application):
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._idle.wait(), patience)
 
+    def find_handler(self, request: httputil.HTTPServerRequest, **kwargs: Any) -> Any:
+        """By the path alone, so what was found is found again."""
+        route = self._routes.get(request.path)
+        return super().find_handler(request, **kwargs) if route is None else self.get_handler_delegate(request, *route)
+
     def get_handler_delegate(
         self,
         request: httputil.HTTPServerRequest,
@@ -56,8 +66,13 @@ class LimitedApplication(web.Application):
         path_args: list[bytes] | None = None,
         path_kwargs: dict[str, bytes] | None = None,
     ) -> Any:
-        if issubclass(target_class, GuardedHandler) and not is_short(request.headers):
-            target_class = streamed(target_class)  # type: ignore[arg-type]
+        if issubclass(target_class, GuardedHandler):
+            if request.path not in self._routes and len(request.path) <= LONGEST:
+                if len(self._routes) >= KEPT:
+                    self._routes.clear()
+                self._routes[request.path] = target_class, target_kwargs, path_args, path_kwargs
+            if not is_short(request.headers):
+                target_class = streamed(target_class)  # type: ignore[arg-type]
         return super().get_handler_delegate(request, target_class, target_kwargs, path_args, path_kwargs)
 
     def start_request(self, server_conn: object, request_conn: httputil.HTTPConnection) -> httputil.HTTPMessageDelegate:

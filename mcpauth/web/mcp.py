@@ -166,7 +166,7 @@ class McpHandler(EventStreamHandler):
     async def _relay(self, replies: Messages) -> None:
         self._replies = replies
         replies.streams = EVENT_STREAM in self._accepted
-        if isinstance(replies, ModernReplies | Subscription) and replies.endless and not replies.streams:
+        if not replies.streams and isinstance(replies, ModernReplies | Subscription) and replies.endless:
             self.write_message(406, replies.refuse(InvalidMessage("a subscription needs Accept: text/event-stream")))
             return
         if self._gone:

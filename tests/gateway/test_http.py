@@ -125,6 +125,15 @@ def events(reply):
     return [json.loads(part.split("\ndata: ")[1]) for part in parts if "event: message\ndata: " in part]
 
 
+async def test_a_path_leads_to_its_server_however_often_and_whatever_else_was_asked_for(server):
+    await server.begin("/mcp/fake")
+    for number in range(110):
+        assert (await server.post(f"/mcp/nobody-{number % 105}", call("echo"))).code == 404
+        for text in ("short", "long" * 10_000) if number % 50 == 0 else ():
+            reply = await server.post("/mcp/fake", call("echo", text=text))
+            assert json.loads(reply.body)["result"]["content"][0]["text"]
+
+
 @pytest.mark.parametrize("path", ["/mcp", "/mcp/", "/mcp/fake", "/mcp/fake/"])
 async def test_a_session_from_beginning_to_end(server, path):
     reply = await server.begin(path)

@@ -2,6 +2,7 @@
 
 import codecs
 import os
+from collections.abc import Callable
 from typing import NamedTuple
 
 from .root import Refused
@@ -66,16 +67,24 @@ def indexable(descriptor: int, size: int) -> str:
 def _read_at(descriptor: int, offset: int, count: int, size: int) -> bytes:
     """Up to ``count`` bytes: fewer only where the file ends, which had this ``size``."""
     left = max(size - offset, 0)
-    os.lseek(descriptor, offset, os.SEEK_SET)
     # It may have grown; a buffer of the whole count would cost a short note more than its reading.
-    chunk = os.read(descriptor, min(count, left + HEAD))
+    chunk = _pread(descriptor, min(count, left + HEAD), offset)
     if len(chunk) in (count, left):
         return chunk
     chunks = [chunk]
     while chunk and (count := count - len(chunk)):
-        chunk = os.read(descriptor, count)
+        offset += len(chunk)
+        chunk = _pread(descriptor, count, offset)
         chunks.append(chunk)
     return b"".join(chunks)
+
+
+def _seek_and_read(descriptor: int, count: int, offset: int) -> bytes:
+    os.lseek(descriptor, offset, os.SEEK_SET)
+    return os.read(descriptor, count)
+
+
+_pread: Callable[[int, int, int], bytes] = getattr(os, "pread", _seek_and_read)  # Windows has none.
 
 
 def _image_type(head: bytes) -> str | None:
