@@ -150,6 +150,32 @@ async def test_modern_callers_of_a_changed_backend(serve, child, no_handover):
     await gone(before)
 
 
+async def test_a_call_that_waits_for_its_client_ends_with_the_old_one(serve, child, no_handover):
+    gateway = await serve(child("fake", "a", grace=0.2))
+    client = ModernClient(gateway, "fake", capabilities={"elicitation": {"form": {}}})
+    before = await pid(client)
+    asked = (await client.call("a", do="ask"))["result"]
+    gateway.serve([child("fake", "a", grace=0.2)])
+    await gone(before)
+    # Nobody could go on with it.
+    again = {"inputResponses": {}, "requestState": asked["requestState"]}
+    answer = await client.request("tools/call", {"name": "a", "arguments": {"do": "ask"}, **again})
+    assert answer["error"]["code"] == -32602
+
+
+async def test_what_the_old_one_still_has_can_be_cancelled(serve, child, no_handover):
+    gateway = await serve(child("fake", "a", grace=0.2))
+    client = await begin(gateway, "fake")
+    before = await pid(client)
+    waiting = await client.send("tools/call", {"name": "a", "arguments": {"do": "never"}}, request_id=77)
+    await anext(waiting.replies)
+    gateway.serve([child("fake", "a", grace=0.2)])
+    assert await pid(client) != before
+    await client.notify("notifications/cancelled", {"requestId": 77})
+    assert b"was cancelled" in await anext(waiting.replies)
+    await gone(before)
+
+
 async def test_stopping_ends_what_was_replaced_and_is_still_at_work(serve, child):
     gateway = await serve(child("fake", "a", grace=0.2))
     client = await begin(gateway, "fake")
