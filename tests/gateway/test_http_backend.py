@@ -698,3 +698,38 @@ async def test_one_that_cannot_be_reached_is_one_line_and_another_when_it_is_bac
         await until(lambda: "backend_returned" in lines(logging.INFO))
         assert lines(logging.INFO) == ["backend_unavailable", "backend_returned"]
         await back.close()
+
+
+async def test_who_only_listens_goes_on_hearing_when_the_server_has_ended_the_session(begin, far):
+    subscribed, over = asyncio.Queue(), asyncio.Event()
+
+    async def initialize(handler):
+        handler.set_header("Mcp-Session-Id", "s")
+        about = {"capabilities": {"resources": {"subscribe": True}}, "serverInfo": {"name": "far", "version": "1"}}
+        handler.reply({"protocolVersion": handler.message["params"]["protocolVersion"], **about})
+
+    async def lists(handler):
+        handler.reply({"resources": [], "resourceTemplates": []})
+
+    async def subscribe(handler):
+        handler.reply({})
+        subscribed.put_nowait(handler.message["params"]["uri"])
+
+    async def end(handler):
+        await over.wait()
+        handler.reply(status=404, error={"code": -32001, "message": "Session not found"})
+
+    far.acts |= {"initialize": initialize, "resources/subscribe": subscribe, "GET": end}
+    far.acts |= {"resources/list": lists, "resources/templates/list": lists}
+    client = Client(await begin(), "remote")
+    await client.initialize()
+    heard = client.listen()
+    assert "result" in await client.request("resources/subscribe", {"uri": "x:1"})
+    assert await subscribed.get() == "x:1"
+    over.set()
+    (session,) = client.gateway._sessions.of_endpoint("remote")
+    while not session.unfollowed():  # noqa: ASYNC110 - what the server says over GET comes when it comes
+        await asyncio.sleep(0.01)
+    client.gateway.look_around()
+    assert await subscribed.get() == "x:1"
+    heard.close()
