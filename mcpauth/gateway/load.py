@@ -14,6 +14,8 @@ BYTES = 64 * 1024 * 1024
 LARGE = 16 * 1024
 # The same of what it has not read; of this the answers to batches that are not complete.
 UNREAD, GATHERED = 64 * 1024 * 1024, 32 * 1024 * 1024
+# Of what servers have said in calls that wait for the client's answer.
+SUSPENDED = 32 * 1024 * 1024
 
 
 class Held:
@@ -23,12 +25,30 @@ class Held:
         self.grant_id, self.size = grant_id, size
 
 
+class Suspended:
+    """Calls of one grant that wait for the client: those that came first are given up when all weigh too much."""
+
+    def __init__(self) -> None:
+        self._calls: dict[str, tuple[int, Callable[[], None]]] = {}
+
+    def keep(self, handle: str, size: int, give_up: Callable[[], None]) -> None:
+        """Once more, when its size has changed."""
+        self._calls[handle] = size, give_up
+        while sum(size for size, _ in self._calls.values()) > SUSPENDED:
+            _, oldest = self._calls.pop(next(iter(self._calls)))
+            oldest()
+
+    def release(self, handle: str) -> None:
+        self._calls.pop(handle, None)
+
+
 class Unread:
     """What waits for one grant's client to read it. Answers for which there is no room wait in the order they came."""
 
     def __init__(self) -> None:
         self.size = 0
         self.gathered = 0
+        self.suspended = Suspended()
         self._waiting: dict[Callable[[], None], int] = {}
         self._looking = False
 

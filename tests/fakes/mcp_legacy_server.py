@@ -65,7 +65,7 @@ async def call(request_id, params):
             asyncio.create_task(ask("roots/list", {})).add_done_callback(lambda _: None)
             await (GIVE_UP.wait() if given.get("later") else asyncio.sleep(0))
             notify("notifications/cancelled", requestId=next(reversed(ASKED)))
-            return text("without an answer")
+            return text("without an answer" + "x" * given.get("size", 0))
         case "now":
             GIVE_UP.set()
             return text("now")

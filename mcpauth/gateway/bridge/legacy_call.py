@@ -61,6 +61,7 @@ class LegacyCall:
         self.answered = False  # by the server, with whatever
         self.server: msgspec.Raw | None = None  # what the server says of itself
         self.tell: Callable[[Frame], None] = lambda _: None
+        self.grown: Callable[[], None] = lambda: None  # while it waits for the client
         self.task: asyncio.Task[None] | None = None
         self._suspended = suspended
         self._questions: dict[str, Frame] = {}
@@ -99,6 +100,12 @@ class LegacyCall:
     def failed(self) -> bool:
         return isinstance(self._ended, GatewayError)
 
+    @property
+    def weight(self) -> int:
+        """Of what the client has not got yet, or may have to be asked again."""
+        ended = frames.weight(self._ended) if isinstance(self._ended, dict) else 0
+        return ended + sum(map(frames.weight, self._questions.values()))
+
     def pace(self) -> None:
         """The server's frames wait while the client is behind."""
         if self._round is not None and self._round.full:
@@ -132,12 +139,15 @@ class LegacyCall:
             self.method in questions.ASKING
             and len(self._questions) < QUESTIONS
             and self._ended is None
+            # All of them are one frame to the client.
+            and self.weight + frames.weight(frame) <= frames.LIMIT
             and questions.may_be_asked(self.caller.capabilities, frames.text(frame["method"]), params)
         )
 
     def ask(self, frame: Frame) -> None:
         self._asked += 1
         self._questions[str(self._asked)] = frame
+        self.grown()
         if self._round is not None:
             self._ask_soon()
 
@@ -227,6 +237,7 @@ class LegacyCall:
             self._timer.cancel()
         current, self._round = self._round, None
         if current is None:
+            self.grown()
             return
         if isinstance(with_what, GatewayError):
             if not self.number and self.method == "tools/call":

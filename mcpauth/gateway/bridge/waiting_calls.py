@@ -33,17 +33,22 @@ class WaitingCalls:
             call.bound_to, call.frame = binding(call.caller, call.frame), None
         handle = self._ambient.identifier()
         self._waiting[handle] = _Waiting(call, self._ambient.now() + TTL)
+        call.grown = lambda: self._weigh(handle)
         theirs = [key for key, one in self._waiting.items() if one.call.caller.grant_id == call.caller.grant_id]
         for key in theirs[:-PER_GRANT]:
             self._give_up(key, "too many calls wait for the client")
+        call.grown()
         return self._states.seal(handle, call.bound_to)
 
     def take(self, caller: Caller, frame: Frame, state: str | None) -> LegacyCall:
         """The one that goes on. Raises CallAgain."""
-        waiting = self._waiting.pop(self._states.unseal(state or "", binding(caller, frame)), None)
-        if waiting is None or waiting.call.failed:
+        handle = self._states.unseal(state or "", binding(caller, frame))
+        if handle not in self._waiting:
             raise CallAgain
-        return waiting.call
+        call = self._released(handle)
+        if call.failed:
+            raise CallAgain
+        return call
 
     def expire(self) -> None:
         now = self._ambient.now()
@@ -61,4 +66,15 @@ class WaitingCalls:
             self._give_up(handle, why)
 
     def _give_up(self, handle: str, why: str) -> None:
-        self._waiting.pop(handle).call.cancel(RequestCancelled(why))
+        self._released(handle).cancel(RequestCancelled(why))
+
+    def _released(self, handle: str) -> LegacyCall:
+        call = self._waiting.pop(handle).call
+        call.grown = lambda: None
+        call.caller.unread.suspended.release(handle)
+        return call
+
+    def _weigh(self, handle: str) -> None:
+        call = self._waiting[handle].call
+        why = "the calls that wait for the client are too large together"
+        call.caller.unread.suspended.keep(handle, call.weight, lambda: self._give_up(handle, why))

@@ -5,8 +5,10 @@ import json
 
 import pytest
 
+from mcpauth.gateway import frames, load
 from mcpauth.gateway.bridge.waiting_calls import PER_GRANT
-from tests.fakes.mcp_client import gone, is_running, principal
+from tests.fakes.mcp_client import ModernClient, gone, is_running, principal
+from tests.gateway.bridge.conftest import FAKES
 
 EVERYTHING = {"elicitation": {"form": {}, "url": {}}, "sampling": {}, "roots": {}}
 
@@ -284,6 +286,57 @@ async def test_a_client_that_leaves_calls_waiting_has_not_many(client):
     results = [await asked(client, params) for _ in range(PER_GRANT + 1)]
     assert is_call_again(await client.request("tools/call", retry(params, results[0])))
     assert "result" in await client.request("tools/call", retry(params, results[-1]))
+
+
+def large(size):
+    return {**ELICIT, "params": {**ELICIT["params"], "message": "x" * size}}
+
+
+async def test_calls_that_wait_do_not_weigh_much_together(client, monkeypatch):
+    monkeypatch.setattr(load, "SUSPENDED", 10_000)
+    params = asking(large(4000))
+    results = [await asked(client, params) for _ in range(3)]
+    assert is_call_again(await client.request("tools/call", retry(params, results[0])))
+    assert len((await seen(client))["cancelled"]) == 1
+    for result in results[1:]:
+        assert "result" in await client.request("tools/call", retry(params, result))
+    # What was given back counts no more, nor what was given up.
+    results = [await asked(client, params) for _ in range(2)]
+    for result in results:
+        assert "result" in await client.request("tools/call", retry(params, result))
+
+
+async def test_what_comes_while_a_call_waits_counts(client, monkeypatch):
+    monkeypatch.setattr(load, "SUSPENDED", 10_000)
+    params = {"name": "give_up", "arguments": {"later": True, "size": 7_000}}
+    waiting, other = await asked(client, asking(large(4000))), await asked(client, params)
+    assert (await seen(client))["cancelled"] == []
+    await client.text("now")
+    assert is_call_again(await client.request("tools/call", retry(asking(large(4000)), waiting)))
+    last = (await client.request("tools/call", retry(params, other)))["result"]
+    assert last["content"][0]["text"].endswith("xxx")
+
+
+async def test_all_servers_count_together(serve, child, monkeypatch):
+    monkeypatch.setattr(load, "SUSPENDED", 10_000)
+    gateway = await serve(*(child(name, args=(str(FAKES / "mcp_legacy_server.py"),)) for name in ("one", "two")))
+    one, two = (ModernClient(gateway, name, None, EVERYTHING) for name in ("one", "two"))
+    params = asking(large(6000))
+    first, second = await asked(one, params), await asked(two, params)
+    other = ModernClient(gateway, "one", principal(grant_id="g2"), EVERYTHING)
+    third = await asked(other, params)
+    assert is_call_again(await one.request("tools/call", retry(params, first)))
+    assert "result" in await two.request("tools/call", retry(params, second))
+    assert "result" in await other.request("tools/call", retry(params, third))
+
+
+async def test_a_question_that_would_be_too_large_with_the_others_is_refused(client, monkeypatch):
+    monkeypatch.setattr(frames, "LIMIT", 6000)
+    params = asking(large(4000), large(3000), ROOTS)
+    result = await asked(client, params)
+    assert [len(one["params"].get("message", "")) for one in result["inputRequests"].values()] == [4000, 0]
+    last = (await client.request("tools/call", retry(params, result)))["result"]
+    assert [list(one) for one in json.loads(last["content"][0]["text"])] == [["result"], ["error"], ["result"]]
 
 
 async def test_calls_that_wait_do_not_get_each_others_answers(client):
