@@ -127,9 +127,12 @@ async def test_what_is_not_served_is_not_walked_for(serve, data_dir, tmp_path, a
     (tmp_path / ".git" / "link").symlink_to(tmp_path / "linked")
     caller = await serve(tmp_path)
     assert await caller.found("") == ["data/files/welcome.md"]
-    for number in too_many:
-        for path in (data_dir / "mcp.json", tmp_path / ".git" / "index"):
-            path.write_text(f"needle {number}")
+    paths = data_dir / "mcp.json", tmp_path / ".git" / "index"
+    for path in paths:
+        path.write_text("needle")
+    for _ in too_many:
+        for path in paths:
+            os.utime(path)
     (data_dir / "keys").rename(data_dir / "needles")
     (tmp_path / ".git" / "objects").rename(tmp_path / ".git" / "needles")
     (tmp_path / ".needle").write_text("needle")
