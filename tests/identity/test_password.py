@@ -3,6 +3,7 @@
 import re
 from contextlib import closing
 
+import argon2
 import pytest
 
 from mcpauth.app import Services
@@ -183,10 +184,16 @@ async def test_passwords_are_kept_as_argon2id(owner: User, services: Services) -
     assert stored is not None
     assert stored.startswith("$argon2id$")
     assert PASSWORD not in stored
-    assert not await services.passwords.verify(None, "the password of nobody")
 
 
 async def test_each_guess_costs_memory_and_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(passwords, "COST", COST)
     with closing(passwords.Passwords()) as outside_of_tests:
-        assert (await outside_of_tests.hash(PASSWORD)).startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+        hashed = await outside_of_tests.hash(PASSWORD)
+        assert hashed.startswith("$argon2id$v=19$m=65536,t=3,p=4$")
+        # For a name that nobody has, as for any other.
+        nobodys = outside_of_tests._nobodys
+        assert argon2.extract_parameters(nobodys) == argon2.extract_parameters(hashed)
+        with pytest.raises(argon2.exceptions.VerifyMismatchError):
+            argon2.PasswordHasher().verify(nobodys, PASSWORD)
+        assert not await outside_of_tests.verify(None, PASSWORD)
