@@ -85,7 +85,7 @@ def upstream(io_loop, far):
 
 async def ask(upstream, method="POST", headers=None, body=b"{}"):
     with await upstream.send(method, {"Accept": "application/json", **(headers or {})}, body) as response:
-        return response.status, await upstream.body(response)
+        return response.status, await upstream.body(response, upstream.turns.of(None))
 
 
 async def test_what_is_sent(far, upstream):
