@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from functools import lru_cache
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from tornado.httputil import (
     HTTP_WHITESPACE,
     HTTPHeaders,
     HTTPInputError,
+    HTTPMessageDelegate,
     HTTPServerConnectionDelegate,
     _normalize_header,
 )
@@ -60,6 +62,15 @@ class Connection(HTTP1Connection):
             if field is not None:
                 headers.take(*field)
         return self._judged(start_line.rstrip("\r"), headers)
+
+    def _read_body(self, code: int, headers: HTTPHeaders, delegate: HTTPMessageDelegate) -> Awaitable[None] | None:
+        """A short body has come with its head, nearly always, and need not be waited for."""
+        length = int(headers.get("Content-Length", "0"))
+        if 0 < length <= min(self.params.chunk_size, self._max_body_size):
+            body = cast(TransportStream, self.stream).take(length)
+            if body is not None:
+                return self._deliver_body(delegate, body)
+        return super()._read_body(code, headers, delegate)
 
     def _judged(self, start_line: str, headers: HTTPHeaders) -> tuple[str, HTTPHeaders]:
         """Raises HTTPInputError of a body whose length is not said in one way: before anybody answers, not after."""

@@ -95,6 +95,14 @@ class TransportStream(BaseIOStream, asyncio.BufferedProtocol):
         if self._read_future is not None or self._write_futures or self._close_callback is not None:
             self.close()
 
+    def take(self, count: int) -> bytes | None:
+        """So much of what has come already; None when that is less."""
+        if self._read_buffer_size < count:
+            return None
+        data = self._consume(count)
+        self._maybe_add_error_listener()
+        return data
+
     # What Tornado's half is built on.
 
     def write(self, data: bytes | memoryview) -> "asyncio.Future[None]":

@@ -300,6 +300,18 @@ async def test_a_long_body_comes_in_pieces(connect):
         assert await client.answer() == f"{16 * MIB} {len(PIECE)}".encode()
 
 
+@pytest.mark.parametrize("with_head", [0, 3, 5])
+async def test_a_short_body_is_waited_for_to_its_end(connect, with_head):
+    client = await connect()
+    for _ in range(2):
+        client.writer.write(
+            b"POST /counts HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5\r\n\r\n" + b"12345"[:with_head]
+        )
+        await turns()
+        client.writer.write(b"12345"[with_head:])
+        assert (await client.answer()).startswith(b"5 ")
+
+
 async def test_requests_that_come_at_once_are_answered_one_after_the_other(connect, told):
     client = await connect()
     told.go.set()
