@@ -55,15 +55,15 @@ class McpSessions:
         if sum(grant_id == principal.grant_id for grant_id in self._closing.values()) >= 2 * PER_GRANT:
             # Their children still run: a client must not start more than it may have.
             raise BackendUnavailable("too many MCP sessions were begun in a short time; wait a moment")
-        of_grant = [other for other in self._sessions.values() if other.grant_id == principal.grant_id]
-        of_grant.sort(key=lambda other: other.mailbox.listened_to)
-        for other in of_grant[: max(0, len(of_grant) - PER_GRANT + 1)]:
-            self.dismiss(other)
         session_id = self._ambient.secret()
         owner = principal.subject, principal.client_id
         session = self._make(fingerprint(session_id), owner, principal.grant_id, endpoint, Handshake(initialize))
         session.session_id, session.used_at = session_id, self._ambient.now()
         self._by_id[session_id] = session
+        *others, _ = [other for other in self._sessions.values() if other.grant_id == principal.grant_id]
+        others.sort(key=lambda other: other.mailbox.listened_to)
+        for other in others[: max(0, len(others) - PER_GRANT + 1)]:
+            self.dismiss(other)
         return session
 
     def keep(self, session: McpSession) -> asyncio.Future[int] | None:
