@@ -109,7 +109,7 @@ class _News:
     """Returns from ``wait`` when the file may have changed, now and then without a cause."""
 
     def __init__(self, path: Path) -> None:
-        self._name = path.name
+        self._path, self._name = path, path.name
         self._event = asyncio.Event()
         self._look = LOOK
         self._close: Callable[[], None] = lambda: None
@@ -118,8 +118,10 @@ class _News:
                 self._listen(INotify(nonblocking=True), path.parent)
 
     async def wait(self) -> None:
+        # Of what a link leads to, its directory does not tell.
+        look = LOOK if self._path.is_symlink() else self._look
         with suppress(TimeoutError):
-            await asyncio.wait_for(self._event.wait(), self._look)
+            await asyncio.wait_for(self._event.wait(), look)
         self._event.clear()
 
     def close(self) -> None:

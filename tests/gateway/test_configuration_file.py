@@ -67,6 +67,17 @@ def watched(io_loop, tmp_path, told):
     io_loop.run_sync(watched.file.close)
 
 
+async def test_a_change_of_what_a_link_leads_to_is_taken(watched, tmp_path, monkeypatch):
+    monkeypatch.setattr(configuration_file, "LOOK", 0.01)
+    (tmp_path / "elsewhere").mkdir()
+    target = tmp_path / "elsewhere" / "mcp.json"
+    watched.path.rename(target)
+    watched.path.symlink_to(target)
+    assert await watched.taken.get() == ["one"]
+    watched.write(TWO)
+    assert await watched.taken.get() == ["one", "two"]
+
+
 async def test_a_change_is_taken_however_it_is_saved(watched, tmp_path):
     watched.write(TWO)
     assert await watched.taken.get() == ["one", "two"]
