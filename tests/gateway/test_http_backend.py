@@ -9,7 +9,7 @@ import pytest
 from tornado.testing import bind_unused_port
 
 from mcpauth.errors import BackendUnavailable, SessionLost
-from mcpauth.gateway import frames
+from mcpauth.gateway import frames, http_session
 from mcpauth.gateway.configuration import RemoteServer
 from mcpauth.gateway.http import HttpBackend
 from mcpauth.gateway.served import Served
@@ -642,7 +642,9 @@ async def test_nothing_is_left_of_a_gateway_that_was_closed(connect, far):
     await until(lambda: not [task for task in asyncio.all_tasks() if ours.search(str(task.get_coro()))])
 
 
-async def test_a_server_that_does_not_take_our_leave_does_not_delay_it(connect, far):
+async def test_a_server_that_does_not_take_our_leave_does_not_delay_it(connect, far, monkeypatch):
+    monkeypatch.setattr(http_session, "LEAVING", 0.1)
+
     async def stay(handler):
         await handler.gone
 

@@ -333,7 +333,7 @@ async def test_a_child_in_a_group_of_its_own_is_not_ours(connect):
 
 
 async def test_a_child_that_does_not_read_is_told_no_more_than_can_wait(child):
-    backend = child("deaf", command="sleep", args=("600",))._backend
+    backend = child("deaf", command="sleep", args=("600",), grace=0.2)._backend
     session = await backend.open(lambda frame: None, Caller("ann", "g1", Unread(), msgspec.Raw(b"{}")))
     frame = {"jsonrpc": msgspec.Raw(b'"2.0"'), "method": msgspec.Raw(b'"%s"' % (b"x" * 2**20))}
     waiting = []
