@@ -46,19 +46,20 @@ class Names:
     def owner(self, published: str) -> Owner | None:
         return self._owners.get(published)
 
-    async def publish(self, wanted: Iterable[Owner]) -> dict[Owner, str]:
+    async def publish(self, wanted: Iterable[Owner], backends: Container[str] = ()) -> dict[Owner, str]:
         """The name of each; none of those beyond what a backend may have.
 
-        Of two that are new and would be called the same, the first gets the bare name.
+        Of two that are new and would be called the same, the first gets the bare name. None of a new one says that it
+        is of another of the ``backends``.
         """
         wanted = list(dict.fromkeys(wanted))
         new = [owner for owner in wanted if owner not in self._names and owner[0] not in self._full]
         if new:
             # Cancelled between disk and memory, the next one would publish them again, and fail.
-            await asyncio.shield(self._add(new))
+            await asyncio.shield(self._add(new, backends))
         return {owner: self._names[owner] for owner in wanted if owner in self._names}
 
-    async def _add(self, wanted: list[Owner]) -> None:
+    async def _add(self, wanted: list[Owner], backends: Container[str]) -> None:
         async with self._publishing:
             new: dict[str, Owner] = {}
             taken = set(self._owners)
@@ -69,7 +70,7 @@ class Names:
                 if of_backend[owner[0]] >= PER_BACKEND:
                     self._note_full(owner[0])
                     continue
-                name = choose(*owner, taken)
+                name = choose(*owner, taken, backends)
                 taken.add(name)
                 of_backend[owner[0]] += 1
                 new[name] = owner
@@ -89,11 +90,13 @@ class Names:
             logger.warning("names_used_up", extra=about)
 
 
-def choose(backend: str, name: str, taken: Container[str]) -> str:
-    """Bare while that is free, then with the backend's name, at last with a digest of both."""
+def choose(backend: str, name: str, taken: Container[str], backends: Container[str] = ()) -> str:
+    """Bare while that is free and names no other backend, then with its own name, at last with a digest of both."""
     bare = re.sub(r"[^A-Za-z0-9_-]", "_", name) or "unnamed"
     digest = _digest(backend, name)
-    for published in (bare, f"{backend}__{bare}"):
+    said, mark, _ = bare.partition("__")
+    is_anothers = mark != "" and said != backend and said in backends
+    for published in (f"{backend}__{bare}",) if is_anothers else (bare, f"{backend}__{bare}"):
         published = published if len(published) <= LENGTH else _cut(published, digest)
         if published not in taken:
             return published

@@ -194,7 +194,7 @@ class Together:
             names = self._names.tools if kind is TOOLS else self._names.prompts
             # All of them get their names now, in one order, whoever asks first and whatever they may see.
             keys = [(backend, key) for backend, listing in listings.items() for key in listing.definitions[kind]]
-            published = self._published[kind] = listings, await names.publish(keys)
+            published = self._published[kind] = listings, await names.publish(keys, self._backends)
         return published
 
     def _halves(self, offers: Mapping[str, Offer | None]) -> dict[str, Listing]:

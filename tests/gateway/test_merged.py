@@ -50,6 +50,13 @@ async def test_the_tools_of_all_servers_are_in_one_list(merge, child):
     assert await client.text("b", do="pid") != await client.text("two__b", do="pid")
 
 
+async def test_no_name_says_that_it_is_of_another_server(merge, child):
+    client = await merge(child("one", "a", "two__a", "one__b", "x__y"), child("two", "a"))
+    assert await client.names() == ["a", "one__two__a", "one__b", "x__y", "two__a"]
+    assert json.loads(await client.text("one__two__a"))["name"] == "two__a"
+    assert json.loads(await client.text("two__a"))["name"] == "a"
+
+
 async def test_a_definition_is_the_servers_own_but_for_the_name(merge, child):
     client = await merge(child("one", "a"), child("two", "a:read"))
     assert (await client.request("tools/list"))["result"]["tools"][1] == {
