@@ -15,6 +15,8 @@ Frame = dict[str, msgspec.Raw]
 
 # What one message may weigh, in either direction; how many there may be in a batch.
 LIMIT, BATCH = 16 * 1024 * 1024, 100
+# An id, or a progress token, of a server's.
+LONGEST_ID = 1000
 
 # Brackets of a message that may be nested too deeply to be decoded, and what its parts may need more of the stack.
 DEEP, SPARE = 500, 100
@@ -63,16 +65,25 @@ def _decode_below(body: bytes, frames: int) -> Frame:
 
 
 def messages(body: bytes) -> list[Frame]:
-    """One message, or a batch of them. Only 2025-03-26 has batches, and there everybody must take them."""
+    """A server's message, or a batch of them. Only 2025-03-26 has batches, and there everybody must take them."""
     if body.lstrip()[:1] != b"[":
-        return [decode(body)]
+        return [_memorable(decode(body))]
     try:
         parts = _batch.decode(body)
     except (msgspec.DecodeError, RecursionError):
         raise InvalidMessage("the message is no JSON-RPC") from None
     if len(parts) > BATCH:
         raise InvalidMessage(f"a batch may have {BATCH} messages at most")
-    return [decode(bytes(part)) for part in parts]
+    return [_memorable(decode(bytes(part))) for part in parts]
+
+
+def _memorable(frame: Frame) -> Frame:
+    """What a server asks is remembered by its id: as part of the message that would keep all of it."""
+    if "method" in frame and "id" in frame:
+        if len(frame["id"]) > LONGEST_ID:
+            raise InvalidMessage(f"an id may have {LONGEST_ID} bytes at most")
+        frame["id"] = frame["id"].copy()
+    return frame
 
 
 def weight(frame: Frame) -> int:

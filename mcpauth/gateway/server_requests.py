@@ -33,7 +33,10 @@ class ServerRequests(Generic[L]):
         params = frames.members(frame.get("params"))
         meta = frames.members(params.get("_meta"))
         token = meta.get("progressToken")
+        if token is not None and len(token) > frames.LONGEST_ID:
+            token = None
         if token is not None:
+            token = token.copy()
             asked["params"] = frames.raw({**params, "_meta": {**meta, "progressToken": ours}})
         self._asked[self._last] = _Asked(link, frame["id"], token)
         if len(self._asked) > LIMIT:

@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import json
+import tracemalloc
 
 import pytest
 
@@ -151,6 +152,30 @@ async def test_a_server_is_held_when_what_waits_is_heavy():
     assert held == [True]
     await anext(exchange)
     assert held == [True, False]
+
+
+def test_what_a_server_asks_keeps_nothing_of_it_but_the_id():
+    def asked(size):
+        (frame,) = frames.messages(b'{"jsonrpc":"2.0","id":"a","method":"ping","params":{"x":"%s"}}' % (b"x" * size))
+        return frame["id"]
+
+    tracemalloc.start()
+    before, _ = tracemalloc.get_traced_memory()
+    kept = [asked(1_000_000) for _ in range(5)]
+    after, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert after - before < 1_000_000
+    assert {bytes(one) for one in kept} == {b'"a"'}
+
+
+async def test_a_question_with_an_id_that_is_no_id_is_skipped(connect, caplog):
+    client = await connect("ask", "echo")
+    waiting = asyncio.create_task(client.call("ask", id="x" * (frames.LONGEST_ID + 1)))
+    while "backend_line_skipped" not in caplog.text:  # noqa: ASYNC110 - a log sets no Event
+        await asyncio.sleep(0.01)
+    assert "echo" in await client.text("echo")
+    await client.gateway.end_grant("g1")
+    await waiting
 
 
 async def test_of_too_many_streams_of_a_session_the_oldest_end(connect):

@@ -7,6 +7,7 @@ import pytest
 
 from mcpauth.errors import InsufficientScope
 from mcpauth.gateway import together
+from mcpauth.gateway.modern import subscription
 from tests.fakes.mcp_client import ModernClient, principal
 from tests.gateway.test_merged_lists import change, entries, read
 
@@ -320,6 +321,18 @@ async def test_a_subscription_hears_of_all_servers(merge, modern):
         await anext(replies)
 
 
+async def test_news_that_nobody_reads_do_not_weigh_much(merge, modern, monkeypatch):
+    monkeypatch.setattr(subscription, "HEAVY", 1000)
+    long = [f"x:{number}" + "y" * 400 for number in range(3)]
+    client = await merge(modern("one", tools=["a"], resources=[*long, "x:1"]))
+    replies, _ = await listening(client, {"resourceSubscriptions": [*long, "x:1"]}, "a")
+    for _ in range(2):
+        for uri in [*long, *long, "x:1"]:
+            await client.text("a", do="updated", uri=uri)
+        assert [(await told(replies))[1] for _ in range(3)] == [*long[:2], "x:1"]
+    replies.leave()
+
+
 async def test_a_subscription_is_told_nothing_that_it_did_not_ask_for(merge, modern):
     one = modern("one", tools=["a"], prompts=["p"], resources=["x:1"])
     client = await merge(one, modern("two", tools=["b"], prompts=["q"]))
@@ -334,8 +347,6 @@ async def test_a_subscription_is_told_nothing_that_it_did_not_ask_for(merge, mod
 
 
 async def test_a_server_that_ends_its_subscription_is_asked_again(merge, elsewhere, monkeypatch):
-    from mcpauth.gateway.modern import subscription
-
     monkeypatch.setattr(subscription, "BACK_OFF", (0.0,))
     one = elsewhere("one", tools=["a"], resources=["x:1"])
     client = await merge(one)

@@ -13,8 +13,8 @@ from ..frames import Frame
 from ..listing import ANNOUNCED
 from ..resource_updates import UPDATED, concerns
 
-# Resources that one subscription may follow, and changes that wait for a client that does not read.
-URIS, WAITING = 256, 1024
+# Resources that one subscription may follow, and changes that wait for a client that does not read, and their weight.
+URIS, WAITING, HEAVY = 256, 1024, 1024 * 1024
 
 
 class Subscription:
@@ -29,6 +29,7 @@ class Subscription:
         self.ended: Callable[[], None] = lambda: None
         self._methods: set[str] = set()
         self._waiting: dict[str, Frame] = {}
+        self._weight = 0
         self._news = asyncio.Event()
         self._error: GatewayError | None = None
 
@@ -74,14 +75,18 @@ class Subscription:
                 raise self._error
             self._news.clear()
             await self._news.wait()
-        return self._waiting.pop(next(iter(self._waiting)))
+        frame = self._waiting.pop(next(iter(self._waiting)))
+        self._weight -= frames.weight(frame)
+        return frame
 
     def _tell(self, what: str, frame: Frame) -> None:
         params = frames.members(frame.get("params"))
         meta = {**frames.members(params.get("_meta")), SUBSCRIPTION: self.request_id}
+        self._weight -= frames.weight(self._waiting.get(what, {}))
         self._waiting[what] = {**frame, "params": frames.raw({**params, "_meta": meta})}
+        self._weight += frames.weight(self._waiting[what])
         self._news.set()
-        if len(self._waiting) > WAITING:
+        if len(self._waiting) > WAITING or self._weight > HEAVY:
             self.cancel(RequestCancelled("the client reads too slowly"))
 
 

@@ -24,8 +24,8 @@ URIS = "resourceSubscriptions"
 
 # Until a backend that ended or refused its subscription is asked again.
 BACK_OFF = (1.0, 5.0, 15.0, 60.0)
-# Different news that wait for the client: each of them is told once, however often it happened.
-NEWS = 1000
+# Different news that wait for the client, and what their URIs weigh: each is told once, however often it happened.
+NEWS, HEAVY = 1000, 1024 * 1024
 
 Wanted = dict[str, Any]  # as in params.notifications
 
@@ -59,6 +59,7 @@ class Subscription:
         self._targets, self._changed, self._ended = targets, changed, ended
         self._following: dict[str, tuple[Target, asyncio.Task[None]]] = {}
         self._news: dict[tuple[str, str], Frame] = {}
+        self._size = 0
         self._wake = asyncio.Event()
         self._begun = False
         self._last: Frame | None = None
@@ -76,7 +77,9 @@ class Subscription:
                 return frames.encode(self._tagged(ACKNOWLEDGED, {"notifications": self._wanted}))
         while True:
             while self._news:
-                news = self._news.pop(next(iter(self._news)))
+                method, uri = next(iter(self._news))
+                news = self._news.pop((method, uri))
+                self._size -= len(uri)
                 if self.streams:
                     return frames.encode(news)
             if self._last is not None:
@@ -97,6 +100,7 @@ class Subscription:
 
     def cancel(self, error: GatewayError) -> None:
         self._news.clear()
+        self._size = 0
         self._end(frames.failure(self._id, error))
 
     def hang_up(self) -> None:
@@ -180,8 +184,11 @@ class Subscription:
                 self._tell(UPDATED, updated)
 
     def _tell(self, method: str, uri: str) -> None:
-        if self._last is None and len(self._news) < NEWS:
-            self._news.setdefault((method, uri), self._tagged(method, {"uri": uri} if uri else {}))
+        if (method, uri) in self._news:
+            return
+        if self._last is None and len(self._news) < NEWS and self._size + len(uri) <= HEAVY:
+            self._size += len(uri)
+            self._news[method, uri] = self._tagged(method, {"uri": uri} if uri else {})
             self._wake.set()
 
     def _tagged(self, method: str, params: dict[str, Any]) -> Frame:

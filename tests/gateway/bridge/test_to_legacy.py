@@ -226,6 +226,18 @@ async def test_what_two_follow_is_followed_until_both_have_left(to_legacy):
     assert (await seen(client))["unsubscribed"] == ["mem://a"]
 
 
+async def test_changes_that_nobody_reads_do_not_weigh_much(to_legacy):
+    client = (await to_legacy())()
+    replies, _ = await listening(client, resourceSubscriptions=["mem://a"])
+    parts = [f"mem://a/{number}" + "x" * 300_000 for number in range(4)]
+    # The same again is told once.
+    await client.call("change", uris=parts[:3] * 3)
+    assert [len(json.loads(await anext(replies))["params"]["uri"]) > 300_000 for _ in range(3)]
+    await client.call("change", uris=parts)
+    *_, last = [json.loads(message) async for message in replies]
+    assert "too slowly" in last["error"]["message"]
+
+
 async def test_a_server_that_tells_of_nothing_is_subscribed_to_for_nothing(to_legacy):
     client = (await to_legacy("--quiet"))()
     replies, honoured = await listening(client, toolsListChanged=True, resourceSubscriptions=["mem://a"])
