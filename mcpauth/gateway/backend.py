@@ -38,6 +38,10 @@ class BackendSession(Protocol):
         """False where another has to be opened."""
         ...
 
+    def client_is_away(self) -> None:
+        """For so long that neither what it follows nor what it was asked is a reason to keep a process."""
+        ...
+
 
 class ModernSession(Protocol):
     """A backend in the modern era; others may be using it at the same time."""

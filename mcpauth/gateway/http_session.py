@@ -85,6 +85,9 @@ class HttpSession:
     def serves(self) -> bool:
         return self._over is None and not self._retired
 
+    def client_is_away(self) -> None:
+        """Nothing runs."""
+
     @property
     def busy(self) -> bool:
         return len(self._in_flight) > 0

@@ -95,6 +95,11 @@ class McpSession:
         serving = {name for name, link in self._links.items() if link.session.serves} | self._opening.keys()
         return [name for name in dict.fromkeys(self.subscribed.values()) if name not in serving]
 
+    def is_left(self) -> None:
+        """Nobody listens, and nothing has come for long."""
+        for link in self._links.values():
+            link.session.client_is_away()
+
     def begin(self, work: object, *, is_request: bool) -> None:
         """Raises BackendUnavailable when the client has as much under way as it may have."""
         if work not in self._under_way and len(self._under_way) >= (UNDER_WAY if is_request else 2 * UNDER_WAY):

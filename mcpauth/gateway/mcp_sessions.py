@@ -18,6 +18,8 @@ from .mcp_session import McpSession
 
 PER_GRANT = 5
 IDLE = 24 * 3600
+# For so long a client that does not listen is waited for with what it follows.
+AWAY = 15 * 60
 # What was sent is remembered for so long, and for twice as long at most.
 AGE = 300
 
@@ -125,6 +127,8 @@ class McpSessions:
         for session in list(self._sessions.values()):
             if self._idle(session):
                 self.dismiss(session)
+            elif session.used_at + AWAY <= self._ambient.now() and not session.mailbox.listened_to:
+                session.is_left()
 
     def dismiss(self, session: McpSession) -> None:
         """It has ended; its children are given the time they need."""

@@ -94,6 +94,10 @@ class StdioSession:
             return self._in_flight.works or bool(self._asked)
         return bool(self._in_flight or self._asked or self._subscribed)
 
+    def client_is_away(self) -> None:
+        self._asked.clear()
+        self._subscribed.clear()
+
     def retire(self) -> None:
         """Take no new request."""
         self._retired = True

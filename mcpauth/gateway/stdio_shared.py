@@ -77,7 +77,7 @@ class SharedChild(StdioSession):
 
     @property
     def busy(self) -> bool:
-        follows = not self._retired and any(member.uris for member in self._members)
+        follows = not self._retired and any(member.uris and not member.away for member in self._members)
         return bool(self._in_flight or self._askers) or follows
 
     @property
@@ -200,12 +200,14 @@ class Member:
     ) -> None:
         self.user, self.grant_id, self.unread = caller.subject, caller.grant_id, caller.unread
         self.uris: set[str] = set()
+        self.away = False  # it has not been heard of for long
         self.level: str | None = None
         self._listener, self._join = listener, join
         self._child: SharedChild | None = None
         self._closed = False
 
     def request(self, frame: Frame) -> AsyncIterator[Frame]:
+        self.away = False
         method = frames.text(frame["method"])
         if method == "initialize":
             return self._initialize(frame)
@@ -220,6 +222,7 @@ class Member:
         return self._child.ask(self, frame)
 
     async def notify(self, frame: Frame) -> None:
+        self.away = False
         if self._child is not None:
             await self._child.tell(self, frame)
 
@@ -235,6 +238,9 @@ class Member:
     @property
     def serves(self) -> bool:
         return self._child is not None and self._child.serves
+
+    def client_is_away(self) -> None:
+        self.away = True
 
     def hear(self, frame: Frame) -> None:
         self._listener(dict(frame))

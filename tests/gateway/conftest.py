@@ -84,11 +84,12 @@ def lists(ambient, tmp_path):
     Once more without lists, it is the same server in another process of ours.
     """
 
-    def make(name, era="--legacy", tools_filter=None, **lists):
+    def make(name, era="--legacy", tools_filter=None, share=None, **lists):
         file = tmp_path / f"{name}.json"
         if lists:
             file.write_text(json.dumps(lists))
-        stdio = StdioServer(command=sys.executable, args=(str(LISTS_CHILD), str(file), era), cwd=tmp_path)
+        args = (str(LISTS_CHILD), str(file), era)
+        stdio = StdioServer(command=sys.executable, args=args, cwd=tmp_path, share=share)
         served = Served(StdioBackend(name, stdio, ambient, os.environ, 2.0), ToolFilter(**(tools_filter or {})))
         served.file = file
         return served

@@ -1,6 +1,7 @@
 """``idle_stop`` of a server holds for clients of either era."""
 
 import asyncio
+import json
 
 import pytest
 
@@ -32,6 +33,31 @@ async def test_a_process_that_nobody_uses_ends_when_its_time_has_come(serve, chi
         gateway.stop_idle()
         await settle()
     await gone(pid)
+
+
+@pytest.mark.parametrize("share", ["session", "user"])
+async def test_what_a_client_follows_keeps_no_process_when_it_is_away(serve, lists, ambient, share):
+    gateway = await serve(lists("one", tools=["a"], resources=["x:1"], share=share))
+    client = Client(gateway, "one")
+    await client.initialize()
+    heard = client.listen()
+    assert "result" in await client.request("resources/subscribe", {"uri": "x:1"})
+    pid = int(await client.text("a", do="pid"))
+    for _ in range(3):
+        ambient.time += 900
+        gateway.look_around()
+        await settle()
+    assert is_running(pid)
+    heard.close()
+    for _ in range(3):
+        ambient.time += 900
+        gateway.look_around()
+        await settle()
+    await gone(pid)
+    # It is followed again when the client is back.
+    client.listen()
+    await asyncio.gather(*gateway._reviving)
+    assert json.loads(await client.text("a", do="state"))["subscribed"] == ["x:1"]
 
 
 async def settle():

@@ -127,6 +127,9 @@ class ToModernSession:
     def serves(self) -> bool:
         return not (self._over or self._bridge.retired)
 
+    def client_is_away(self) -> None:
+        """It is followed on: the process may be others', too."""
+
     def retire(self) -> None:
         """Of changes, another tells by now."""
         if self._listening is not None:

@@ -188,6 +188,9 @@ class FilesSession:
     async def close(self) -> None:
         """Nothing is held."""
 
+    def client_is_away(self) -> None:
+        """Nothing runs."""
+
     runs = serves = True
 
 
