@@ -29,17 +29,17 @@ class Suspended:
     """Calls of one grant that wait for the client: those that came first are given up when all weigh too much."""
 
     def __init__(self) -> None:
-        self._calls: dict[str, tuple[int, Callable[[], None]]] = {}
+        self._calls: dict[object, tuple[int, Callable[[], None]]] = {}
 
-    def keep(self, handle: str, size: int, give_up: Callable[[], None]) -> None:
+    def keep(self, call: object, size: int, give_up: Callable[[], None]) -> None:
         """Once more, when its size has changed."""
-        self._calls[handle] = size, give_up
+        self._calls[call] = size, give_up
         while sum(size for size, _ in self._calls.values()) > SUSPENDED:
             _, oldest = self._calls.pop(next(iter(self._calls)))
             oldest()
 
-    def release(self, handle: str) -> None:
-        self._calls.pop(handle, None)
+    def release(self, call: object) -> None:
+        self._calls.pop(call, None)
 
 
 class Unread:

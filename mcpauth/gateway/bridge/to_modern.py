@@ -7,7 +7,7 @@ from typing import NamedTuple
 import msgspec
 
 from ...ambient import Ambient
-from ...errors import BackendUnavailable, GatewayError, InvalidParameters, UnknownMethod
+from ...errors import BackendUnavailable, GatewayError, InvalidParameters, TooMuchUnderWay, UnknownMethod
 from .. import frames
 from ..backend import RETIRED, Backend, ModernSession
 from ..frames import Frame
@@ -76,7 +76,7 @@ class ToModernSession:
         self._initialized = False
         self._level: str | None = None
         self._relays: set[_Relay] = set()
-        self._asked: dict[int, asyncio.Future[Frame]] = {}
+        self._asked: dict[int, tuple[_Relay, asyncio.Future[Frame]]] = {}
         self._last = 0
         self._over = False
 
@@ -105,9 +105,10 @@ class ToModernSession:
 
     async def notify(self, frame: Frame) -> None:
         if "method" not in frame:
-            answer = self._asked.pop(frames.integer(frame["id"]) or 0, None)
-            if answer is not None and not answer.done():
+            relay, answer = self._asked.pop(frames.integer(frame["id"]) or 0, (None, None))
+            if relay is not None and answer is not None and not answer.done():
                 answer.set_result(frame)
+                self._weigh(relay, relay.weight + frames.weight(frame))
             return
         match frames.text(frame["method"]):
             case "notifications/initialized" if self._listening is not None:
@@ -210,17 +211,29 @@ class ToModernSession:
                 if kind != "input_required":
                     raise BackendUnavailable(f"the server {self._backend.name} answered as this client cannot read it")
                 waiting = self._questions(relay, method, result)
+                more = {"requestState": result["requestState"].copy()} if "requestState" in result else {}
+                response, result = {}, {}  # They may be large, and people take their time.
+                asked = sum(frames.weight(one.asked) for one in waiting.values())
+                self._weigh(relay, asked + frames.weight(more))
                 for question in waiting.values():
                     yield question.asked
                 given = {key: _answer(one.asked, await one.answer) for key, one in waiting.items()}
-                more = {"inputResponses": frames.raw(given)} if given else {}
-                if "requestState" in result:
-                    more["requestState"] = result["requestState"]
+                if given:
+                    more["inputResponses"] = frames.raw(given)
+                waiting, given = {}, {}
+                self._weigh(relay, frames.weight(more))
             raise BackendUnavailable(f"the server {self._backend.name} asks without end")
         finally:
             self._relays.discard(relay)
+            self._caller.unread.suspended.release(relay)
             for number in relay.asked:
                 self._asked.pop(number, None)
+
+    def _weigh(self, relay: "_Relay", weight: int) -> None:
+        """What has been asked and answered in the course of it, until the server has answered for good."""
+        relay.weight = weight
+        error = TooMuchUnderWay("what servers ask this client, and it has answered, is too large together")
+        self._caller.unread.suspended.keep(relay, weight, lambda: relay.cancel(error))
 
     def _questions(self, relay: "_Relay", method: str | None, result: Frame) -> dict[str, "_Question"]:
         """What is to be asked of the client. Raises BackendUnavailable for what must not be."""
@@ -235,7 +248,8 @@ class ToModernSession:
                 raise BackendUnavailable(f"the server {self._backend.name} needs what this client does not offer")
             self._last += 1
             asked = frames.request(self._last, about or "", params)
-            self._asked[self._last] = answer = relay.ask(self._last)
+            answer = relay.ask(self._last)
+            self._asked[self._last] = relay, answer
             found[key] = _Question(asked, answer)
         return found
 
@@ -250,6 +264,7 @@ class _Relay:
 
     def __init__(self, request_id: msgspec.Raw) -> None:
         self.asked: list[int] = []
+        self.weight = 0
         self._request_id = frames.identifier(request_id)
         self._session: ModernSession | None = None
         self._answers: AsyncIterator[Frame] | None = None

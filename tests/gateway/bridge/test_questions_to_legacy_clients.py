@@ -5,6 +5,7 @@ import json
 
 import pytest
 
+from mcpauth.gateway import load
 from tests.gateway.bridge.test_questions_to_modern_clients import ANSWERS, ELICIT, ROOTS, SAMPLE
 
 EVERYTHING = {"elicitation": {"form": {}, "url": {}}, "sampling": {}, "roots": {}}
@@ -61,6 +62,26 @@ async def test_several_questions_at_once(client):
     response, questions = await answered(client, "tools/call", asking(ELICIT, SAMPLE, ROOTS))
     assert len({question["id"] for question in questions}) == 3
     assert list(text(response).values()) == [ANSWERS[one["method"]] for one in (ELICIT, SAMPLE, ROOTS)]
+
+
+async def test_calls_that_wait_for_the_client_do_not_weigh_much_together(client, monkeypatch):
+    monkeypatch.setattr(load, "SUSPENDED", 10_000)
+    large = {**ELICIT, "params": {**ELICIT["params"], "message": "x" * 4000}}
+    waiting = []
+    for _ in range(3):
+        waiting.append((await client.send("tools/call", asking(large, ROOTS))).replies)
+        questions = [json.loads(await anext(waiting[-1])) for _ in range(2)]
+    assert "too large together" in json.loads(await anext(waiting[0]))["error"]["message"]
+    # So do the answers, as long as they are not all there.
+    content = {"action": "accept", "content": {"text": "y" * 3000}}
+    await client.post({"jsonrpc": "2.0", "id": questions[0]["id"], "result": content})
+    assert "too large together" in json.loads(await anext(waiting[1]))["error"]["message"]
+    await client.post({"jsonrpc": "2.0", "id": questions[1]["id"], "result": ANSWERS["roots/list"]})
+    assert text(json.loads(await anext(waiting[2])))["q0"] == content
+    # What is over counts no more.
+    for _ in range(4):
+        response, _ = await answered(client, "tools/call", asking(large))
+        assert "result" in response
 
 
 async def test_questions_in_turn(client):
