@@ -176,6 +176,27 @@ async def test_what_the_old_one_still_has_can_be_cancelled(serve, child, no_hand
     await gone(before)
 
 
+@pytest.mark.parametrize("era", ["--legacy", "--modern"])
+@pytest.mark.parametrize("make", [Client, ModernClient])
+@pytest.mark.parametrize("stops", [True, False])
+async def test_who_waits_for_one_that_is_gone_is_told(serve, child, era, make, stops):
+    gateway = await serve(child("fake", "a", era, grace=0.2))
+    client = make(gateway, "fake")
+    if make is Client:
+        await client.initialize()
+    await client.names()
+    before = await pid(client)
+    waiting = asyncio.create_task(client.call("never"))
+    while not gateway._backends["fake"].busy:  # noqa: ASYNC110 - nothing tells that it was sent
+        await asyncio.sleep(0.01)
+    if stops:
+        await gateway.close()
+    else:
+        gateway.serve([])
+    assert "error" in await waiting
+    await gone(before)
+
+
 async def test_stopping_ends_what_was_replaced_and_is_still_at_work(serve, child):
     gateway = await serve(child("fake", "a", grace=0.2))
     client = await begin(gateway, "fake")

@@ -111,6 +111,9 @@ class ToLegacy:
             await self._in_session(call.caller, lambda session: session.serve(call))
         except GatewayError as error:
             call.fail(error)
+        except asyncio.CancelledError:
+            call.fail(self._stopped())
+            raise
         except Exception:
             logger.exception("request_failed", extra=log.fields(backend=self._backend.name))
             call.fail(GatewayError("unexpected error, see the server's log"))
@@ -120,6 +123,12 @@ class ToLegacy:
             await self._in_session(caller, lambda session: session.follow(subscription))
         except GatewayError as error:
             subscription.cancel(error)
+        except asyncio.CancelledError:
+            subscription.cancel(self._stopped())
+            raise
+
+    def _stopped(self) -> BackendUnavailable:
+        return BackendUnavailable(f"the server {self._backend.name} was stopped")
 
     async def _in_session(self, caller: Caller, use: Callable[[LegacySession], Awaitable[None]]) -> None:
         """One that was over is opened again, once."""
