@@ -105,13 +105,21 @@ class ServerConnection(HTTP1ServerConnection):
 
     def __init__(self, stream: TransportStream, params: HTTP1ConnectionParameters, context: object) -> None:
         super().__init__(cast(IOStream, stream), params, context)
-        self._open = stream.open
+        self._open, self._stream = stream.open, stream
         self._now = asyncio.get_running_loop().time
         self._waiting_since: float | None = None
+        self._unsent, self._unsent_since = 0, 0.0
 
     def waits_longer_than(self, ttl: float) -> bool:
         """Whether the rest of a request's head, or of its body, has been ``ttl`` seconds in coming."""
         return self._waiting_since is not None and self._waiting_since <= self._now() - ttl
+
+    def is_unread_for(self, ttl: float) -> bool:
+        """Whether nothing was taken for ``ttl`` seconds of what waits for the client, as far as was seen when asked."""
+        unsent, now = self._stream.unsent, self._now()
+        if unsent != self._unsent:
+            self._unsent, self._unsent_since = unsent, now
+        return unsent > 0 and self._unsent_since <= now - ttl
 
     def waits_for_body(self) -> None:
         self._waiting_since = self._now()

@@ -16,7 +16,8 @@ logger = logging.getLogger(__name__)
 
 LARGEST_HEADERS = 64 * 1024
 
-# How long a request's head, and then its body, may take to come, and how often that is looked at.
+# How long a request's head, and then its body, may take to come, and how long nothing of an answer may be taken; and
+# how often that is looked at.
 WAITING_TTL, LOOKING = 120.0, 30.0
 
 
@@ -51,7 +52,12 @@ class LimitedServer(HTTPServer):
             self.close_waiting(WAITING_TTL)
 
     def close_waiting(self, ttl: float) -> None:
-        """Close the connections that have waited for longer than ``ttl`` seconds for their client."""
+        """Close the connections that have waited for longer than ``ttl`` seconds for their client.
+
+        One that does not read would keep the room for answers from others of its grant.
+        """
         for connection in list(self._connections):
-            if isinstance(connection, ServerConnection) and connection.waits_longer_than(ttl):
-                connection.stream.close()
+            if isinstance(connection, ServerConnection):
+                unread = connection.is_unread_for(ttl)
+                if unread or connection.waits_longer_than(ttl):
+                    connection.stream.close()

@@ -103,6 +103,11 @@ class TransportStream(BaseIOStream, asyncio.BufferedProtocol):
         self._maybe_add_error_listener()
         return data
 
+    @property
+    def unsent(self) -> int:
+        """The bytes that the kernel has not got yet: the client does not read them, or slowly."""
+        return 0 if self._transport is None else self._transport.get_write_buffer_size()
+
     # What Tornado's half is built on.
 
     def write(self, data: bytes | memoryview) -> "asyncio.Future[None]":

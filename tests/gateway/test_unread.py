@@ -261,6 +261,23 @@ async def test_what_was_handed_to_a_connection_counts_until_it_is_read(front, le
     assert (await server.post("/mcp/fake", call("large", size=SIZE))).code == 200
 
 
+async def test_a_connection_of_which_nothing_is_read_is_closed_in_the_end(front):
+    server, unread = await front("child")
+    streams = [await server.stream("POST /mcp/fake HTTP/1.1", call("large", size=HUGE)) for _ in range(5)]
+    await until(lambda: unread._waiting)
+    server._server.close_waiting(3600)
+    reader, writer = streams[0]
+    await reader.readexactly(HUGE - 2**20)
+    assert unread.size > UNREAD - 2 * HUGE
+    server._server.close_waiting(0)
+    await until(lambda: unread.size == 0)
+    # One that reads, however slowly, gets the rest.
+    assert await reader.readexactly(2**20)
+    assert (await server.post("/mcp/fake", call("large", size=SIZE))).code == 200
+    for _, writer in streams:
+        writer.close()
+
+
 async def test_a_connection_of_2024_that_is_not_read_counts_too(serve, child, ambient):
     gateway = await serve(child("fake", "large", grace=0.2))
     await gateway.settled()
