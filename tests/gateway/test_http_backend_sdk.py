@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import json
 import socket
 import subprocess
@@ -19,30 +20,39 @@ ROOT = Path(__file__).parents[2]
 LEGACY = ["stream", "json", "stateless", "sse"]
 
 
-@pytest.fixture
-def sdk(serve):
-    """An initialized client at a server of this kind, at /mcp/remote or at /mcp."""
+@pytest.fixture(scope="module")
+def run():
+    """Starts a server of this kind: its address, and its process."""
     with contextlib.ExitStack() as stack:
 
-        def run(kind, listening):
-            descriptor = listening.fileno()
-            command = [sys.executable, "-m", "tests.fakes.mcp_sdk_http", str(descriptor), kind]
-            process = stack.enter_context(subprocess.Popen(command, cwd=ROOT, pass_fds=[descriptor]))
-            stack.callback(process.terminate)
-            return process
-
-        async def start(kind, backend="remote"):
+        def start(kind):
             listening = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
-            process = run(kind, listening)
-            url = f"http://127.0.0.1:{listening.getsockname()[1]}/{'sse' if kind == 'sse' else 'mcp'}"
-            server = RemoteServer(url=url, type="sse" if kind == "sse" else "http")
-            gateway = await serve(Served(HttpBackend("remote", server, {})))
-            client = Client(gateway, backend)
-            await client.initialize()
-            client.process = process
-            return client
+            command = [sys.executable, "-m", "tests.fakes.mcp_sdk_http", str(listening.fileno()), kind]
+            process = stack.enter_context(subprocess.Popen(command, cwd=ROOT, pass_fds=[listening.fileno()]))
+            stack.callback(process.terminate)
+            return f"http://127.0.0.1:{listening.getsockname()[1]}/{'sse' if kind == 'sse' else 'mcp'}", process
 
         yield start
+
+
+@pytest.fixture(scope="module")
+def running(run):
+    """The one of its kind, which is started for the first who wants it."""
+    return functools.cache(run)
+
+
+@pytest.fixture
+def sdk(serve, running):
+    """An initialized client at a server of this kind, at /mcp/remote or at /mcp."""
+
+    async def start(kind, backend="remote", url=None):
+        server = RemoteServer(url=url or running(kind)[0], type="sse" if kind == "sse" else "http")
+        gateway = await serve(Served(HttpBackend("remote", server, {})))
+        client = Client(gateway, backend)
+        await client.initialize()
+        return client
+
+    return start
 
 
 @pytest.mark.parametrize("kind", LEGACY)
@@ -89,12 +99,13 @@ async def test_large_messages_pass_both_ways(sdk, kind):
 
 
 @pytest.mark.parametrize("kind", ["stream", "sse"])
-async def test_a_server_that_is_killed_is_a_failure_and_no_hang(sdk, kind):
-    client = await sdk(kind)
+async def test_a_server_that_is_killed_is_a_failure_and_no_hang(sdk, run, kind):
+    url, process = run(kind)
+    client = await sdk(kind, url=url)
     answer = await client.calling("ask")
     await anext(answer.replies)
-    client.process.kill()
-    await gone(client.process.pid)
+    process.kill()
+    await gone(process.pid)
     error = json.loads(await anext(answer.replies))["error"]
     assert error["code"] == -32000
     assert "the server remote ended its" in error["message"]
