@@ -35,6 +35,7 @@ class Served:
         self._known = asyncio.Event()
         self._started = False
         self._closed = False
+        self._closing: asyncio.Future[list[None]] | None = None
         self._starting = asyncio.Lock()
         self._before: asyncio.Task[None] | None = None
 
@@ -139,11 +140,13 @@ class Served:
                 self._started = True
 
     async def close(self) -> None:
-        closed, self._closed = self._closed, True
+        """However often it is asked for, and whoever stops waiting: it is done once, and to its end."""
+        self._closed = True
         self._known.set()
-        if not closed:
+        if self._closing is None:
             self._cross(None)
-            await asyncio.gather(self._backend.close(), *self._uncrossed)
+            self._closing = asyncio.gather(self._backend.close(), *self._uncrossed)
+        await asyncio.shield(self._closing)
 
     def kill(self) -> None:
         self._backend.kill()

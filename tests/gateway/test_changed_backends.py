@@ -197,6 +197,15 @@ async def test_who_waits_for_one_that_is_gone_is_told(serve, child, era, make, s
     await gone(before)
 
 
+async def test_stopping_waits_for_what_was_just_taken_out(serve, child):
+    gateway = await serve(child("fake", "--modern", "a"))
+    before = await pid(ModernClient(gateway, "fake"))
+    gateway.serve([])
+    await asyncio.sleep(0)
+    await gateway.close()
+    assert not is_running(before)
+
+
 async def test_stopping_ends_what_was_replaced_and_is_still_at_work(serve, child):
     gateway = await serve(child("fake", "a", grace=0.2))
     client = await begin(gateway, "fake")
