@@ -6,7 +6,7 @@ import stat
 
 import pytest
 
-from mcpauth.gateway.files import search
+from mcpauth.gateway.files import folder_index, search
 from mcpauth.gateway.files.content import MAX_TEXT
 from mcpauth.gateway.files.search import MAX_AGE, Search
 
@@ -168,7 +168,7 @@ async def test_the_index_is_private_and_used_again(serve, folder, index, caplog)
     (folder / "a.md").write_text("needle")
     os.utime(folder / "a.md", (1000, 1000))
     index.touch(0o644)
-    caplog.set_level("INFO", "mcpauth.gateway.files.search")
+    caplog.set_level("INFO", "mcpauth.gateway.files")
     for indexed in (1, 0):
         caplog.clear()
         assert await (await serve(folder)).found("needle") == ["a.md"]
@@ -195,7 +195,7 @@ async def test_progress_is_logged(serve, folder, caplog, monkeypatch):
     monkeypatch.setattr(search, "BATCH_FILES", 2)
     for number in range(10):
         (folder / f"{number}.md").touch()
-    caplog.set_level("INFO", "mcpauth.gateway.files.search")
+    caplog.set_level("INFO", "mcpauth.gateway.files")
     await (await serve(folder)).found("x")
     lines = [record.fields for record in caplog.records if record.getMessage() == "search_index_progressed"]
     assert lines == [{"backend": "notes", "done": done, "total": 10} for done in (6, 10)]
@@ -258,7 +258,7 @@ async def test_a_search_that_cannot_wait_says_what_is_missing(root, folder, ambi
 
 
 async def test_limits_keep_the_index_small(serve, folder, monkeypatch, caplog):
-    monkeypatch.setattr(search, "MAX_INDEX", 0)
+    monkeypatch.setattr(folder_index, "MAX_INDEX", 0)
     (folder / "a.md").write_text("needle")
     caller = await serve(folder)
     assert await caller.found("needle") == []

@@ -22,7 +22,7 @@ HELD = Path("/proc/self/fd")
 @pytest.fixture
 def walks(caplog):
     """How often everything was looked at."""
-    caplog.set_level("DEBUG", "mcpauth.gateway.files.search")
+    caplog.set_level("DEBUG", "mcpauth.gateway.files")
     return lambda: [record.getMessage() for record in caplog.records].count("search_index_scanned")
 
 
