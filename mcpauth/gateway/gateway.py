@@ -180,7 +180,6 @@ class Gateway:
         """Take one message. Raises InsufficientScope; every other refusal is in the answer."""
         request_id: msgspec.Raw | None = None
         modern = False
-        asks = True  # for an answer that has to wait until it is known what the server speaks, or lists
         begun: McpSession | None = None
         held: Held | None = None
         answering: Coroutine[Any, Any, Answer]
@@ -188,6 +187,7 @@ class Gateway:
             if len(body) > LARGE:
                 held = self.load.hold(principal.grant_id, len(body))
             if body.lstrip()[:1] == b"[":
+                waits = self._waits(principal, backend)
                 answering = self._batch(principal, body, backend, session_id, protocol_version)
             else:
                 frame = frames.decode(body)
@@ -199,6 +199,7 @@ class Gateway:
                 modern = is_modern(frame, protocol_version, session_id)
                 _refuse_paused(principal)
                 asks = "id" in frame and "method" in frame
+                waits = asks and self._waits(principal, backend)
                 if modern:
                     at = self._modern_merged if endpoint.name is None else self._modern[endpoint.name]
                     answering = at.forward(principal, frame, Headers(headers))
@@ -212,8 +213,8 @@ class Gateway:
         answering = self._answer(principal, answering, request_id, held, modern, self.endings.count)
         if begun is not None:
             return Answer(pending=Pending(request_id, answering), session_id=begun.session_id)
-        if asks and self._catalogue.asking(backend):
-            return Answer(pending=Pending(request_id, answering))
+        if waits:
+            return Answer(pending=Pending(request_id, self.load.undecided(principal.grant_id, answering)))
         return await answering
 
     def listen(
@@ -230,6 +231,16 @@ class Gateway:
 
     def end_session(self, principal: Principal, *, backend: str | None, session_id: str) -> None:
         self._sessions.dismiss(self._session(principal, backend, session_id))
+
+    def _waits(self, principal: Principal, backend: str | None) -> bool:
+        """Whether an answer may have to wait until it is known what a server speaks, or lists.
+
+        Raises TooMuchUnderWay.
+        """
+        waits = self._catalogue.asking(backend)
+        if waits:
+            self.load.refuse_many(principal.grant_id)
+        return waits
 
     def _session(self, principal: Principal, backend: str | None, session_id: str) -> McpSession:
         """Of the user and client; another grant of theirs may have been given less. Raises what stands against it."""

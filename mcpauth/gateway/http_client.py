@@ -32,6 +32,8 @@ CONNECTING = 10.0
 KEEP_ALIVE = 4.0
 # A body that is larger is handed over in pieces of this size.
 PORTION = 64 * 1024
+# What a server may say of an answer before it comes (RFC 9110 §15.2).
+INTERIM = 10
 
 # Whatever may go wrong on the way. A TimeoutError is an OSError.
 FAILURES = (ClientError, HttpProcessingError, OSError)
@@ -112,10 +114,13 @@ class HttpClient:
                 raise ServerDisconnectedError
             protocol.set_response_params(read_until_eof=True)
             writing = await self._write(StreamWriter(protocol, self._loop), method, path, headers, body)
-            while True:
+            for _ in range(INTERIM + 1):
                 message, content = await protocol.read()
-                if message.code >= 200 or message.code == 101:
+                if message.code >= 200:
                     return Response(message, content, connection, writing)
+                if message.code == 101:
+                    break  # Nobody asked for another protocol.
+            raise ServerDisconnectedError
         except BaseException:
             if writing is not None:
                 writing.cancel()

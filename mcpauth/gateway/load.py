@@ -1,7 +1,9 @@
 """How much waits here for one grant: of what its client has sent, and of what it does not read."""
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 from weakref import WeakKeyDictionary, WeakSet
 
 import msgspec
@@ -16,6 +18,11 @@ LARGE = 16 * 1024
 UNREAD, GATHERED = 64 * 1024 * 1024, 32 * 1024 * 1024
 # Of what servers have said in calls that wait for the client's answer.
 SUSPENDED = 32 * 1024 * 1024
+# Requests of one grant of which it is not known yet who answers them: there may be a server that is long in starting.
+UNDECIDED = 256
+
+
+T = TypeVar("T")
 
 
 class Held:
@@ -98,6 +105,7 @@ class Load:
         self._held: WeakSet[Held] = WeakSet()
         self._until: WeakKeyDictionary[object, Held] = WeakKeyDictionary()
         self._unread: dict[str, Unread] = {}
+        self._undecided: Counter[str] = Counter()
 
     def hold(self, grant_id: str, size: int, before: Held | None = None) -> Held:
         """One more message, or what has come of one that was smaller ``before``. Raises TooMuchUnderWay."""
@@ -113,6 +121,21 @@ class Load:
     def until(self, answer: object, held: Held) -> None:
         """It is held for as long as the ``answer`` is there."""
         self._until[answer] = held
+
+    def refuse_many(self, grant_id: str) -> None:
+        """Raises TooMuchUnderWay when no more may be undecided."""
+        if self._undecided[grant_id] >= UNDECIDED:
+            raise TooMuchUnderWay(
+                f"{UNDECIDED} requests of this client wait for a server that is starting; wait for their answers"
+            )
+
+    async def undecided(self, grant_id: str, answering: Awaitable[T]) -> T:
+        self._undecided[grant_id] += 1
+        try:
+            return await answering
+        finally:
+            self._undecided[grant_id] -= 1
+            self._undecided += Counter()  # without those that have none
 
     def unread(self, grant_id: str) -> Unread:
         found = self._unread.get(grant_id)

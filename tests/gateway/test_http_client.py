@@ -123,6 +123,14 @@ async def test_what_comes_before_the_answer_is_not_it(far, upstream):
     assert await ask(upstream) == (200, b"{}")
 
 
+@pytest.mark.parametrize("said", [b"HTTP/1.1 101 X\r\n\r\n", b"HTTP/1.1 103 Early Hints\r\n\r\n" * 100])
+async def test_what_never_becomes_an_answer_is_none(far, upstream, said):
+    far.said.append(said)
+    with pytest.raises(BackendUnavailable, match="did not answer"):
+        await ask(upstream)
+    await far.left.wait()
+
+
 async def test_an_answer_may_come_before_the_request_is_whole(far, upstream):
     far.early = True
     far.said.append(answer(status="413 Content Too Large"))

@@ -9,9 +9,9 @@ import pytest
 from mcp import Client
 from mcp.client.streamable_http import streamable_http_client
 
-from mcpauth.gateway import catalogue
+from mcpauth.gateway import catalogue, load
 from mcpauth.web.mcp import JSON_WITHIN
-from tests.fakes.mcp_client import INITIALIZE, ModernClient, modern_headers
+from tests.fakes.mcp_client import INITIALIZE, ModernClient, modern_headers, principal
 from tests.gateway.conftest import CHILD
 from tests.gateway.test_http import Server, call
 from tests.gateway.test_http_backend import until
@@ -251,3 +251,20 @@ async def test_over_http_and_sse_messages_are_taken_at_once(serve, slow, front, 
     assert answers[0]["protocolVersion"] == INITIALIZE["protocolVersion"]
     assert [tool["name"] for tool in answers[1]["tools"]] == ["echo"]
     await stream.leave()
+
+
+@pytest.mark.parametrize("backend", ["fake", None])
+async def test_only_so_many_requests_of_a_grant_wait(serve, slow, wait, monkeypatch, backend):
+    monkeypatch.setattr(load, "UNDECIDED", 3)
+    wait.touch()
+    gateway = await serve(slow("fake", "echo"))
+    client, other = ModernClient(gateway, backend), ModernClient(gateway, backend, principal(grant_id="g2"))
+    waiting = [asyncio.create_task(one.request("tools/list")) for one in (client, client, client, other)]
+    await asyncio.sleep(0)
+    refused = asyncio.create_task(client.request("tools/list"))
+    await asyncio.sleep(0)
+    assert refused.done()
+    assert "wait for a server that is starting" in (await refused)["error"]["message"]
+    wait.unlink()
+    assert all("result" in answer for answer in await asyncio.gather(*waiting))
+    assert "result" in await client.request("tools/list")
