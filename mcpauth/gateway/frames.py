@@ -167,6 +167,14 @@ def identifier(member: msgspec.Raw) -> int | str:
         raise InvalidMessage('"id" must be a string or an integer') from None
 
 
+def request_id(frame: Frame) -> msgspec.Raw | None:
+    """The id of a message that has one. Raises InvalidMessage for what cannot be one."""
+    if "id" not in frame:
+        return None
+    identifier(frame["id"])
+    return frame["id"]
+
+
 def request(number: int | str, method: str, params: Any) -> Frame:
     return {"jsonrpc": _VERSION, "id": raw(number), "method": raw(method), "params": raw(params)}
 

@@ -8,7 +8,6 @@ import msgspec
 
 from ..ambient import Ambient
 from ..errors import (
-    BackendUnavailable,
     ClientPaused,
     GatewayError,
     InvalidMessage,
@@ -19,13 +18,13 @@ from ..errors import (
 )
 from ..models.principal import Principal
 from ..store.mcp_sessions import McpSessionStore
-from . import batch, frames
-from .answer import ACCEPTED, Answer, Pending, refused
+from . import frames
+from .answer import Answer, Pending, refused
 from .catalogue import BackendState, Catalogue
 from .endings import Endings
 from .eras import is_modern, is_modern_version
 from .event_log import Reader
-from .frames import Frame
+from .legacy_messages import Endpoint, LegacyMessages
 from .listing import KINDS, Kind
 from .load import LARGE, Held, Load, too_much_unread
 from .mcp_session import McpSession
@@ -46,9 +45,6 @@ SWEEP = 30.0
 LEAVING, GLANCE = 600.0, 0.2
 
 
-Endpoint = Merged | Single
-
-
 class Gateway:
     def __init__(
         self,
@@ -64,6 +60,7 @@ class Gateway:
         self._names = names
         self._catalogue = Catalogue(backends, ambient, self._lists_changed)
         self._sessions = McpSessions(mcp_sessions, ambient, self._catalogue, self.load)
+        self._legacy = LegacyMessages(self._sessions)
         uris = UriOwners()
         legacy = Together(self._backends, self._catalogue, names, uris, legacy_half, ResourceNotFound)
         self._endpoints: dict[str | None, Endpoint] = {None: Merged(legacy)}
@@ -191,9 +188,7 @@ class Gateway:
                 answering = self._batch(principal, body, backend, session_id, protocol_version)
             else:
                 frame = frames.decode(body)
-                if "id" in frame:
-                    frames.identifier(frame["id"])
-                    request_id = frame["id"]
+                request_id = frames.request_id(frame)
                 endpoint = self._endpoint(backend)
                 endpoint.admit(principal)
                 modern = is_modern(frame, protocol_version, session_id)
@@ -205,9 +200,9 @@ class Gateway:
                     answering = at.forward(principal, frame, Headers(headers))
                 elif asks and frames.text(frame["method"]) == "initialize":
                     begun = self._sessions.open(principal, endpoint.name, frame)
-                    answering = self._initialize(endpoint, begun, frame)
+                    answering = self._legacy.initialize(endpoint, begun, frame)
                 else:
-                    answering = self._forward(endpoint, principal, frame, session_id)
+                    answering = self._legacy.forward(endpoint, principal, frame, session_id)
         except GatewayError as error:
             return refused(request_id, error, modern=modern)
         answering = self._answer(principal, answering, request_id, held, modern, self.endings.count)
@@ -291,26 +286,6 @@ class Gateway:
             raise UnknownBackend("there is no server of that name here")
         return self._endpoints[backend]
 
-    async def _forward(self, endpoint: Endpoint, principal: Principal, frame: Frame, session_id: str | None) -> Answer:
-        method = frames.text(frame.get("method"))
-        if method is None and ("method" in frame or not ("id" in frame and ("result" in frame or "error" in frame))):
-            raise InvalidMessage("the message is no request, no notification and no response")
-        if method is not None and "id" not in frame and not method.startswith("notifications/"):
-            # Some servers would run it, and nobody would have judged whether the client may do that.
-            raise InvalidMessage("a request must have an id")
-        if session_id is None:
-            raise InvalidMessage("Mcp-Session-Id is missing: begin with initialize")
-        session = self._sessions.find(principal, endpoint.name, session_id)
-        if method is not None and "id" in frame:
-            return await endpoint.request(principal, session, method, frame)
-        task = asyncio.current_task()
-        session.begin(task, is_request=False)
-        try:
-            await (session.answer(frame) if method is None else session.notify(frame))
-        finally:
-            session.end(task)
-        return ACCEPTED
-
     async def _batch(
         self,
         principal: Principal,
@@ -324,24 +299,7 @@ class Gateway:
         endpoint = self._endpoint(backend)
         endpoint.admit(principal)
         _refuse_paused(principal)
-        session = self._sessions.find(principal, endpoint.name, session_id)
-        parts = batch.split(body, session.handshake.version)
-        # Requests begin when their answers are read: where one of them may not be, none is begun.
-        answers = [await self._part(endpoint, principal, part, session_id) for part in parts]
-        return batch.together(session, answers)
-
-    async def _part(self, endpoint: Endpoint, principal: Principal, part: bytes, session_id: str) -> Answer:
-        request_id: msgspec.Raw | None = None
-        try:
-            frame = frames.decode(part)
-            if "id" in frame:
-                frames.identifier(frame["id"])
-                request_id = frame["id"]
-            if frames.text(frame.get("method")) == "initialize":
-                raise InvalidMessage("initialize must not be part of a batch")
-            return await self._forward(endpoint, principal, frame, session_id)
-        except GatewayError as error:
-            return refused(request_id, error)
+        return await self._legacy.batch(endpoint, principal, body, session_id)
 
     async def _answer(
         self,
@@ -368,22 +326,6 @@ class Gateway:
         if held is not None and answer.replies is not None:
             self.load.until(answer.replies, held)
         return answer
-
-    async def _initialize(self, endpoint: Endpoint, session: McpSession, frame: Frame) -> Answer:
-        try:
-            answer = await endpoint.initialize(session, frame)
-        except BaseException:
-            self._sessions.dismiss(session)
-            raise
-        if "error" in answer:
-            self._sessions.dismiss(session)
-            refusal = BackendUnavailable(f"the server {endpoint.name} refused to initialize")
-            return Answer(reply=frames.encode(answer), error=refusal)
-        session.handshake.told(frames.members(answer["result"]))
-        kept = self._sessions.keep(session)
-        if kept is not None:
-            await kept
-        return Answer(reply=frames.encode(answer), session_id=session.session_id)
 
     def _lists_changed(self, kinds: frozenset[Kind]) -> None:
         # Resources and templates are announced alike, and once.
