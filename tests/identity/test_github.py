@@ -7,11 +7,13 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import aiohttp
 import pytest
 from tornado.httpserver import HTTPServer
 
 from mcpauth import __version__
 from mcpauth.app import Services, build_services
+from mcpauth.identity import github as github_sign_in
 from mcpauth.routes import make_app
 from mcpauth.settings import Settings
 from tests.browser import Browser, Page
@@ -264,7 +266,10 @@ async def test_a_github_that_is_down_is_a_page(browser: Browser, github: FakeGit
     assert "GitHub did not answer" in page.text
 
 
-async def test_a_github_that_never_answers_is_given_up(browser: Browser, github: FakeGitHub) -> None:
+async def test_a_github_that_never_answers_is_given_up(
+    browser: Browser, github: FakeGitHub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(github_sign_in, "TIMEOUT", aiohttp.ClientTimeout(total=0.2))
     back = await at_github(await browser.get(DEPART))
     github.held = asyncio.Event()
     page = await browser.get(back)
