@@ -137,6 +137,7 @@ class Gateway:
     async def end_grant(self, grant_id: str) -> None:
         """The grant has ended: so have its requests, its MCP sessions, their streams and their children."""
         self._stop(grant_id)
+        self.load.end_grant(grant_id)
         await self._sessions.end_grant(grant_id)
 
     async def pause_grant(self, grant_id: str) -> None:
@@ -151,7 +152,6 @@ class Gateway:
             modern.end_grant(grant_id)
             served.end_grant(grant_id)
         self._modern_merged.end_grant(grant_id)
-        self.load.end_grant(grant_id)
 
     def names(self) -> Collection[str]:
         return self._backends.keys()

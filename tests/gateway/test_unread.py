@@ -296,6 +296,20 @@ async def test_a_connection_of_2024_that_is_not_read_counts_too(serve, child, am
     await server.close()
 
 
+async def test_a_client_that_is_paused_and_goes_on_has_no_more_room_than_before(serving):
+    gateway, backend = await serving("child")
+    client = await begun(gateway, backend, "legacy")
+    gateway.load.unread("g1").add(UNREAD)
+    await gateway.pause_grant("g1")
+    waiting = asyncio.create_task(client.call("large", size=SIZE))
+    unread = gateway.load.unread("g1")
+    await until(lambda: unread._waiting)
+    unread.less(UNREAD)
+    assert "result" in await waiting
+    await gateway.end_grant("g1")
+    assert gateway.load.unread("g1") is not unread
+
+
 async def test_all_batches_of_a_grant_have_so_much_room_together(connect, monkeypatch):
     monkeypatch.setattr(batch, "GATHERED", 250_000)
     first = await connect("large", "never")
