@@ -4,8 +4,9 @@ import difflib
 import json
 import os
 import re
+import shutil
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -15,6 +16,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from yarl import URL
 
 from ..errors import SettingsError
+from . import mistakes
+from .http_headers import REFERENCE
 from .json_line import line_of, repeated
 
 FILE = "mcp.json"
@@ -174,6 +177,11 @@ def read(path: Path) -> Configuration:
         elif server.enabled and isinstance(server, StdioServer):
             cwd = server.cwd and path.parent / server.cwd.expanduser()
             servers[name] = server.model_copy(update={"cwd": cwd})
+            if _has_arguments(server.command, cwd or Path.home(), server.env):
+                notes.append(
+                    f"{FILE}: mcpServers.{key}.command: there is no such program; what comes after the program's name "
+                    'belongs into "args"'
+                )
         elif server.enabled and isinstance(server, FilesServer):
             root = path.parent / server.root.expanduser()
             servers[name] = server.model_copy(update={"root": root})
@@ -237,10 +245,12 @@ def _at_once(path: str, flags: int) -> int:
 
 
 def _document(text: str) -> dict[str, Any]:
+    if not text.strip():
+        raise SettingsError(f"{FILE}: the file is empty")
     try:
         document = json.loads(text)
     except json.JSONDecodeError as error:
-        raise SettingsError(f"{FILE}, line {error.lineno}, column {error.colno}: {error.msg}") from None
+        raise SettingsError(f"{FILE}, {mistakes.of_json(text, error)}") from None
     except RecursionError:
         raise SettingsError(f"{FILE}: nested too deeply") from None
     if not isinstance(document, dict):
@@ -264,10 +274,20 @@ def _server(text: str, key: str, about: Any, notes: list[str]) -> Server:
     notes += _unknown(about, model.model_fields, where)
     if isinstance(about.get("tools"), dict):
         notes += _unknown(about["tools"], ToolFilter.model_fields, f"{where}.tools")
-    if not isinstance(server, StdioServer):
+    if isinstance(server, StdioServer):
+        literal = [name for name, value in server.env.items() if REFERENCE.search(value)]
+        notes += [f"{where}.env.{name}: ${{…}} counts only in headers; env gets it as it stands" for name in literal]
+    else:
         set_anyway = [key for key in ("share", "idle_stop") if getattr(server, key) is not None]
         notes += [f"{where}.{key}: only of servers with a command, ignored" for key in set_anyway]
     return server
+
+
+def _has_arguments(command: str, cwd: Path, env: Mapping[str, str]) -> bool:
+    """Or seems to; a program's own name may have spaces in it."""
+    if len(command.split()) < 2:
+        return False
+    return shutil.which(str(cwd / command) if "/" in command else command, path=env.get("PATH")) is None
 
 
 def _limits(text: str, about: Any, notes: list[str]) -> Limits:
@@ -288,7 +308,7 @@ def _validate(text: str, model: type[M], about: dict[str, Any], path: tuple[str,
         hint = None
         if first["type"] == "missing":
             hint = _misspelt(text, path, about, model.model_fields, map(str, first["loc"]))
-        raise SettingsError(hint or f"{_place(text, (*path, *first['loc']))}: {first['msg']}") from None
+        raise SettingsError(hint or f"{_place(text, (*path, *first['loc']))}: {mistakes.of_value(first)}") from None
 
 
 def _place(text: str, path: tuple[str | int, ...]) -> str:

@@ -173,6 +173,81 @@ def test_a_mistake_is_named_with_its_line(write, text, said):
 
 
 @pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "mcp.json: the file is empty"),
+        (" \n", "mcp.json: the file is empty"),
+        ('{"mcpServers": {\n"a": {"command": "x"},\n\n}}', "mcp.json, line 2: a comma too many before }"),
+        ('{"mcpServers": {"a": {"command": "x",\n"args": ["y",\n]}}}', "mcp.json, line 2: a comma too many before ]"),
+        ('{\n// why\n"mcpServers": {}}', "mcp.json, line 2: comments are not allowed in JSON"),
+        ('{"mcpServers": {}, # why\n"limits": {}}', "mcp.json, line 1: comments are not allowed in JSON"),
+        ('{"mcpServers": {} /* why */}', "mcp.json, line 1: comments are not allowed in JSON"),
+        ('{"mcpServers": {}', "mcp.json, line 1, column 18: Expecting ',' delimiter"),
+    ],
+)
+def test_a_slip_in_json_is_told_where_it_was_made(write, text, said):
+    with pytest.raises(SettingsError) as refused:
+        configuration.read(write(text))
+    assert str(refused.value) == said
+
+
+@pytest.mark.parametrize(
+    ("server", "said"),
+    [
+        ({"command": "x", "args": "-y foo"}, 'a.args: must be a list: ["-y", "foo"]'),
+        ({"command": "x", "args": ["-p", 8080]}, 'a.args.1: must be text in quotes, a number too: "8080"'),
+        ({"command": ["x", "y"]}, 'a.command: must be the program alone, in quotes; the rest belongs into "args"'),
+        ({"command": ""}, "a.command: must not be empty"),
+        ({"command": "x", "tools": ["y"]}, 'a.tools: must be {"allow": […], "deny": […]}'),
+        ({"command": "x", "tools": {"deny": "y"}}, 'a.tools.deny: must be a list: ["write_*"]'),
+        ({"command": "x", "env": ["A=b"]}, 'a.env: must be {"NAME": "value"}'),
+        ({"command": "x", "env": {"args": 7}}, 'a.env.args: must be text in quotes, a number too: "8080"'),
+        ({"command": "x", "cwd": 7}, "a.cwd: must be a path in quotes"),
+        ({"command": "x", "enabled": "perhaps"}, "a.enabled: must be true or false"),
+        ({"command": "x", "idle_stop": "soon"}, "a.idle_stop: must be a whole number"),
+        ({"command": "x", "idle_stop": 0}, "a.idle_stop: must be 1 or more"),
+        ({"command": "x", "share": "all of us"}, "a.share: must be 'session', 'user' or 'all'"),
+        ({"url": "example.com"}, "a.url: must be an address that begins with https:// or http://"),
+        ({"builtin": "files"}, "a.root: it is missing"),
+    ],
+)
+def test_a_wrong_value_is_told_in_the_words_of_the_file(write, server, said):
+    with pytest.raises(SettingsError) as refused:
+        configuration.read(write({"a": server}))
+    assert str(refused.value) == f"mcp.json, line 1: mcpServers.{said}"
+
+
+def test_a_reference_where_none_is_filled_in_is_noted(write):
+    given = configuration.read(
+        write(
+            {
+                "a": {"command": "x", "env": {"TOKEN": "${hush}", "OTHER": "$hush"}},
+                "far": {"url": "https://x/mcp", "headers": {"X": "${env:Y}"}},
+            }
+        )
+    )
+    assert given.notes == ("mcp.json: mcpServers.a.env.TOKEN: ${…} counts only in headers; env gets it as it stands",)
+    assert given.servers["a"].env["TOKEN"] == "${hush}"
+
+
+def test_arguments_in_command_are_noted_and_a_program_with_spaces_in_its_name_is_not(write, tmp_path):
+    program = tmp_path / "my programs" / "run it"
+    program.parent.mkdir()
+    program.touch(0o755)
+    there = {
+        "whole": {"command": str(program)},
+        "beside": {"command": "my programs/run it", "cwd": "."},
+        "found": {"command": "run it", "env": {"PATH": str(program.parent)}},
+        "plain": {"command": "not-installed", "args": ["hush"]},
+    }
+    assert not configuration.read(write(there)).notes
+    for command in ["sh -c hush", f"{program} hush"]:
+        [note] = configuration.read(write({"a": {"command": command}})).notes
+        assert note.startswith("mcp.json: mcpServers.a.command: there is no such program; what comes after")
+        assert note.endswith('belongs into "args"')
+
+
+@pytest.mark.parametrize(
     ("servers", "said"),
     [
         ({"a": {"builtin": "files", "rot": "x"}}, 'mcpServers.a.rot: unknown key "rot"; did you mean "root"?'),

@@ -106,7 +106,7 @@ async def test_a_mistake_is_refused_with_line_and_key_and_what_was_taken_stays(w
     watched.write('{"mcpServers": {\n "one": {\n  "command": "x",\n  "env": {"KEY": 7}}}}')
     await watched.problem("mcp.json, line 4: mcpServers.one.env.KEY")
     watched.write('{"mcpServers": {\n "one": {"command": "x"},}}')
-    await watched.problem("line 2, column")
+    await watched.problem("line 2: a comma too many")
     watched.path.unlink()
     await watched.problem("No such file")
     assert watched.taken.empty()
