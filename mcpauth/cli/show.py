@@ -123,7 +123,7 @@ def status(answer: dict[str, Any], running: bool) -> Iterable[str]:
         if text:
             yield f"  {name:<10}  {text}"
     for one in answer.get("servers", []):
-        tools = f"{len(one['tools'])} tools" if one["state"] == "ok" else clean(one["reason"] or one["state"])
+        tools = _count(len(one["tools"]), "tool") if one["state"] == "ok" else clean(one["reason"] or one["state"])
         yield f"  server      {one['name']}: {tools}" if running else f"  server      {one['name']}"
     if answer.get("ownerNeeded"):
         yield "There is no owner yet: open the setup link that the server printed, or use: user add NAME --owner"

@@ -1,6 +1,8 @@
 """One child process: lines in, lines out, and nothing left of it or of its own children at the end."""
 
 import asyncio
+import os
+import shutil
 import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -73,10 +75,7 @@ class Child:
         try:
             await child._start(command, env, cwd)
         except (OSError, ValueError) as error:
-            why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-            raise BackendUnavailable(
-                f"{command[0]} does not start ({why}); see its command and cwd in mcp.json"
-            ) from None
+            raise BackendUnavailable(_obstacle(command[0], env, cwd, error)) from None
         return child
 
     async def _start(self, command: list[str], env: Mapping[str, str], cwd: Path) -> None:
@@ -260,6 +259,17 @@ class Child:
         self._stderr.close()
         self._gone.set()
         self._ended(self._reason or "")
+
+
+def _obstacle(program: str, env: Mapping[str, str], cwd: Path, error: Exception) -> str:
+    """Why it does not start. Clients read this: no path but the one that the entry calls it by."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        if not os.path.isdir(cwd):
+            return f"there is no folder to start {program} in; see its cwd in mcp.json"
+        if shutil.which(str(cwd / program) if "/" in program else program, path=env.get("PATH")) is None:
+            return f"{program} is not found; see its command in mcp.json"
+    why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return f"{program} does not start ({why}); see its command and cwd in mcp.json"
 
 
 def _describe(status: int) -> str:

@@ -42,7 +42,8 @@ def _expand(name: str, value: str, environ: Mapping[str, str]) -> str:
         if variable.startswith(OURS):
             raise HeaderError(name, f"{variable} is a setting of mcpauth's; no server gets those")
         if variable not in environ:
-            raise HeaderError(name, f"{variable} is not set in the environment that mcpauth was started with")
+            missing = f"{variable} is not set in the environment that mcpauth was started with"
+            raise HeaderError(name, f"{missing}: put {variable}=... into .env, and start mcpauth again")
         return environ[variable]
 
     expanded = REFERENCE.sub(of_environment, value).strip()

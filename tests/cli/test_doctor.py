@@ -47,6 +47,7 @@ async def test_a_server_on_this_computer_is_well(
         assert (done.status, done.printed.splitlines()[-1]) == (0, "All is well."), done
         assert {"Settings and data", "Server", "Tailscale", "As apps see it"} <= set(done.printed.splitlines())
         assert "  ✓ this server: it is the one that answers there" in done.printed.splitlines()
+        assert len(set(done.printed.splitlines())) == len(done.printed.splitlines())
         assert done.said == ""
         told = await command("doctor", "--json", **settings(server))
         assert (told.status, told.json["ok"]) == (0, True)

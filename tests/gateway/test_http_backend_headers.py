@@ -67,6 +67,7 @@ def test_a_missing_variable_stops_the_start_and_its_line_is_named(tmp_path, data
         build.build(given, data_dir=tmp_path, database=database, ambient=ambient, environ={})
     assert str(refused.value) == (
         "mcp.json, line 2: mcpServers.Far Away.headers.Authorization: "
-        "TOKEN is not set in the environment that mcpauth was started with"
+        "TOKEN is not set in the environment that mcpauth was started with: "
+        "put TOKEN=... into .env, and start mcpauth again"
     )
     build.build(given, data_dir=tmp_path, database=database, ambient=ambient, environ={"TOKEN": "s3cret"})

@@ -52,16 +52,19 @@ class Examination:
             await asyncio.gather(status, *groups.values(), return_exceptions=True)
 
     async def _at_home(self, status: asyncio.Task[Running]) -> list[Finding]:
-        runs = (await asyncio.shield(status)).status is not None or self._held
+        said = (await asyncio.shield(status)).status
+        runs, refused = said is not None or self._held, (said or {}).get("configurationProblem")
 
         def look() -> list[Finding]:
             found, data_dir = folder.look(self._settings, self._directory), self._settings.data_dir
             if data_dir.is_dir() and not os.access(data_dir, os.R_OK | os.X_OK):
                 return found  # It is another user's, which was said.
             known = database.look(self._database, runs)
-            return [*found, *([known] if known else []), *backends.look(data_dir, self._environ, runs)]
+            return [*found, *([known] if known else []), *backends.look(data_dir, self._environ, runs, refused)]
 
         return await asyncio.to_thread(look)
 
     async def _server(self, status: asyncio.Task[Running]) -> list[Finding]:
-        return running.look(await asyncio.shield(status), self._settings, self._held)
+        said = await asyncio.shield(status)
+        lacks = await asyncio.to_thread(backends.lacks, self._settings.data_dir, said.failed)
+        return running.look(said, self._settings, self._held, lacks)

@@ -131,7 +131,8 @@ async def _visit(settings: Settings, ask: Ask, connector: aiohttp.BaseConnector)
         wire = Wire(http, client.timeout, place.command(settings))
         attempt = Attempt(client, client.runs[0], f"{settings.origin}/mcp", wire, Nobody(), Ambient())
         outcomes = [outcome async for outcome in play(attempt)]
-        found = [_found(outcome) for outcome in outcomes]
+        # The metadata that the challenge names is mostly that which is beside the URL: told once.
+        found = dict.fromkeys(map(_found, outcomes))
         return [*found, *([same] if outcomes[0].ok and (same := await _same(settings, ask, wire)) else [])]
 
 

@@ -1,7 +1,7 @@
 """What the running server says of itself."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from typing import Any
 
 from ... import __version__
@@ -15,6 +15,7 @@ RESTART = "stop the server, and start it again"
 # It asks tailscaled, which may take its time.
 SECONDS = 5.0
 ANOTHERS = "the data directory is another user's"
+ENDED = "look in the log for what it wrote: backend_stderr with that reference; it is tried again"
 
 # Raises OSError when no server listens, OperationError when it refuses.
 Ask = Callable[[str, dict[str, Any]], Awaitable[Any]]
@@ -25,6 +26,12 @@ class Running:
 
     def __init__(self, status: dict[str, Any] | None, reason: str = "") -> None:
         self.status, self.reason = status, reason
+
+    @property
+    def failed(self) -> dict[str, str]:
+        """The servers that do not work, and why. Another version may say less."""
+        servers = [] if self.status is None else self.status.get("servers", [])
+        return {one["name"]: one.get("reason") or "it failed" for one in servers if one.get("state") == "failed"}
 
     @classmethod
     async def ask(cls, ask: Ask) -> "Running":
@@ -41,10 +48,10 @@ class Running:
             return cls(None)
 
 
-def look(running: Running, settings: Settings, held: bool) -> list[Finding]:
-    """``held``: a process has the data directory, whether it answers or not."""
+def look(running: Running, settings: Settings, held: bool, lacks: Mapping[str, Finding]) -> list[Finding]:
+    """``held``: a process has the data directory, whether it answers or not. ``lacks`` is what failed servers lack."""
     if running.status is not None:
-        return list(_said(running.status, settings))
+        return list(_said(running.status, running.failed, settings, lacks))
     if running.reason == ANOTHERS:
         return [Finding.problem(CHECK, f"it cannot be asked: {ANOTHERS}", "run this as that user")]
     if running.reason or held:
@@ -53,7 +60,9 @@ def look(running: Running, settings: Settings, held: bool) -> list[Finding]:
     return [Finding.problem(CHECK, "it is not running", START)]
 
 
-def _said(status: dict[str, Any], settings: Settings) -> Iterator[Finding]:
+def _said(
+    status: dict[str, Any], failed: Mapping[str, str], settings: Settings, lacks: Mapping[str, Finding]
+) -> Iterator[Finding]:
     version, listens = status["version"], status.get("listensOn")
     if version != __version__:
         # It may say less, or other things.
@@ -67,10 +76,6 @@ def _said(status: dict[str, Any], settings: Settings) -> Iterator[Finding]:
         if its != ours:
             found = f"{name}: the server was started with {its}, and the settings say {ours} now"
             yield Finding.problem("settings", found, RESTART)
-    if status["configurationProblem"]:
-        yield Finding.problem(
-            "mcp.json", f"the server goes on with what it said before: {status['configurationProblem']}", "correct it"
-        )
     if status["ownerNeeded"]:
         yield Finding.warning(
             "owner",
@@ -78,8 +83,11 @@ def _said(status: dict[str, Any], settings: Settings) -> Iterator[Finding]:
             "open the setup link that the server printed, or: python server.py user add NAME --owner",
         )
     for one in status["servers"]:
-        if one["state"] == "failed":
-            reason = one["reason"] or "it failed"
-            yield Finding.problem(f"server {one['name']}", reason, "correct its entry in mcp.json; it is tried again")
+        name, check = one["name"], f"server {one['name']}"
+        if name in failed:
+            fix = ENDED if "log reference" in failed[name] else "correct its entry in mcp.json; it is tried again"
+            yield lacks.get(name) or Finding.problem(check, failed[name], fix)
         elif one["state"] == "ok":
-            yield Finding.fine(f"server {one['name']}", f"{len(one['tools'])} tools")
+            yield Finding.fine(check, "1 tool" if len(one["tools"]) == 1 else f"{len(one['tools'])} tools")
+        else:
+            yield Finding.fine(check, "it is starting; look again in a moment")

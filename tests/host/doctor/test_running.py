@@ -23,7 +23,7 @@ STATUS: dict[str, Any] = {
 
 
 def look(settings: Read, **changes: Any) -> list[Finding]:
-    return running.look(Running({**STATUS, **changes}), settings(), held=True)
+    return running.look(Running({**STATUS, **changes}), settings(), held=True, lacks={})
 
 
 def test_all_is_well(settings: Read) -> None:
@@ -38,7 +38,6 @@ def test_all_is_well(settings: Read) -> None:
         ({"version": "0.0.1"}, "server", "warning", "version 0.0.1", "start it again"),
         ({"publicUrl": "http://localhost:3210"}, "settings", "problem", "MCP_OAUTH_PUBLIC_URL", "start it again"),
         ({"listensOn": "127.0.0.1:9"}, "settings", "problem", "127.0.0.1:9", "start it again"),
-        ({"configurationProblem": "line 3"}, "mcp.json", "problem", "line 3", "correct it"),
         ({"ownerNeeded": True}, "owner", "warning", "nobody can sign in", "user add NAME --owner"),
         (
             {"servers": [{"name": "git", "state": "failed", "reason": "uvx does not start", "tools": []}]},
@@ -47,6 +46,21 @@ def test_all_is_well(settings: Read) -> None:
             "uvx does not start",
             "mcp.json",
         ),
+        (
+            {"servers": [{"name": "git", "state": "failed", "reason": "it ended; log reference abc", "tools": []}]},
+            "server git",
+            "problem",
+            "log reference abc",
+            "look in the log",
+        ),
+        (
+            {"servers": [{"name": "git", "state": "starting", "reason": None, "tools": []}]},
+            "server git",
+            "fine",
+            "it is starting",
+            "",
+        ),
+        ({"servers": [{"name": "a", "state": "ok", "reason": None, "tools": ["x"]}]}, "server a", "fine", "1 tool", ""),
     ],
 )
 def test_what_the_server_says(
@@ -57,12 +71,12 @@ def test_what_the_server_says(
 
 
 def test_it_does_not_run(settings: Read) -> None:
-    (found,) = running.look(Running(None), settings(), held=False)
+    (found,) = running.look(Running(None), settings(), held=False, lacks={})
     assert (found.verdict, found.fix.startswith("python server.py")) == ("problem", True)
 
 
 def test_it_holds_the_folder_and_does_not_listen(settings: Read) -> None:
-    (found,) = running.look(Running(None), settings(), held=True)
+    (found,) = running.look(Running(None), settings(), held=True, lacks={})
     assert (found.verdict, "does not listen" in found.found) == ("problem", True)
 
 
@@ -70,7 +84,7 @@ async def test_it_is_another_users(settings: Read) -> None:
     async def forbidden(operation: str, arguments: dict[str, Any]) -> Any:
         raise PermissionError
 
-    (found,) = running.look(await Running.ask(forbidden), settings(), held=True)
+    (found,) = running.look(await Running.ask(forbidden), settings(), held=True, lacks={})
     assert (found.verdict, found.fix) == ("problem", "run this as that user")
 
 
@@ -80,5 +94,5 @@ async def test_it_does_not_answer(settings: Read, monkeypatch: pytest.MonkeyPatc
     async def forever(operation: str, arguments: dict[str, Any]) -> Any:
         await asyncio.Event().wait()
 
-    (found,) = running.look(await Running.ask(forever), settings(), held=True)
+    (found,) = running.look(await Running.ask(forever), settings(), held=True, lacks={})
     assert (found.verdict, "does not answer" in found.found) == ("problem", True)
