@@ -21,7 +21,7 @@ from ..errors import OperationError, SettingsError, StepFailed
 from ..host.doctor import place
 from ..replay import authorization, sequence
 from ..replay.attempt import Attempt
-from ..replay.loopback import Loopback, at_home
+from ..replay.loopback import PATIENCE, Loopback, at_home
 from ..replay.play import Outcome, play
 from ..replay.sequence import Client, Run
 from ..replay.wire import Wire
@@ -209,7 +209,8 @@ class Report:
     def sign_in(self, decision: str, url: str) -> None:
         """Said in any case: on standard error, where standard output is for JSON."""
         where = sys.stderr if self._as_json else sys.stdout
-        print(f"  Sign in and {decision} it here: {clean(url)}", file=where, flush=True)
+        print(f"  Sign in and {decision} it here: {clean(url)}", file=where)
+        print(f"  (waiting for up to {PATIENCE // 60} minutes; Ctrl-C ends it)", file=where, flush=True)
 
     def removed(self, text: str, left: list[str]) -> None:
         self._answer["left"] = left

@@ -218,6 +218,7 @@ async def test_a_way_that_is_named_is_played_to_its_end(
         done = await attempt.done()
     assert done.status == 0, done
     assert f"Sign in and {decision} it here: " in done.printed
+    assert "(waiting for up to 10 minutes; Ctrl-C ends it)" in done.printed
     assert "left out" not in done.printed
     assert await left(server) == []
 
