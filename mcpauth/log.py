@@ -5,6 +5,7 @@ import logging
 import math
 import re
 import sys
+import unicodedata
 from collections.abc import Iterator
 from typing import Any, TextIO
 
@@ -58,14 +59,29 @@ class ConsoleFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         given = getattr(record, "fields", {})
-        about = " ".join(f"{name}={json.dumps(value)}" for name, value in given.items() if value is not None)
-        event = record.getMessage().translate(CONTROLS)
-        line = f"{self.formatTime(record, '%H:%M:%S')} {record.levelname.lower():7} {event}"
-        if about:
-            line += f"  {about}"
+        written = {name: json.dumps(value, ensure_ascii=False) for name, value in given.items() if value is not None}
+        line = f"{self.formatTime(record, '%H:%M:%S')} {record.levelname.lower():7} {_visible(record.getMessage())}"
+        if written:
+            line += "  " + " ".join(f"{name}={_visible(value)}" for name, value in written.items())
         if record.exc_info:
-            line += "\n" + self.formatException(record.exc_info)
+            line += "".join(f"\n  {_visible(one)}" for one in self.formatException(record.exc_info).splitlines())
         return scrub(line)
+
+
+def _visible(text: str) -> str:
+    """A line must not be able to forge another one, or a part of its own, nor to drive the terminal it is shown on.
+
+    So of what is no ASCII only letters pass, and of those only such as are no quote, no blank, and turn no order.
+    """
+    return "".join(one if " " <= one <= "~" or _is_letter(one) else _escaped(one) for one in text)
+
+
+def _is_letter(character: str) -> bool:
+    return unicodedata.category(character) in ("Lu", "Ll") and unicodedata.bidirectional(character) == "L"
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 class Bounds:
@@ -137,10 +153,6 @@ class Handler(logging.StreamHandler[TextIO]):
         for summary in self._bounds.ended(math.inf):
             super().emit(summary)
         super().close()
-
-
-# A log line must not be able to forge another one, nor to drive the terminal it is shown on.
-CONTROLS = {code: f"\\x{code:02x}" for code in [*range(32), 127]}
 
 
 def configure(form: str, level: str) -> None:

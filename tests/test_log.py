@@ -5,6 +5,7 @@ import io
 import json
 import logging
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -93,6 +94,35 @@ def test_a_line_that_cannot_be_made_disturbs_nobody(written, capsys):
     written.say("host_refused", host="evil.example")
     assert written.events == ["host_refused"]
     assert "Logging error" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["Wetter \u00f6", "\u041f\u043e\u0433\u043e\u0434\u0430"])
+def test_a_terminal_shows_letters_as_they_are(name):
+    assert f'name="{name}"' in shown("client_registered", name=name)
+
+
+@pytest.mark.parametrize(
+    "character",
+    [
+        *("\n", "\r", "\x1b", "\x7f", "\x85", "\x9b", "\u2028", "\u2029"),  # a line or a terminal's command
+        *("\u202e", "\u2066", "\u200f", "\u061c", "\u05d0", "\U0001e900"),  # the order of what follows
+        *("\uff02", "\u02ba", "\u201d", "\u00a0", "\u3164", "\u2800", "\ud800", "\U000e0041"),  # quotes and blanks
+    ],
+)
+def test_on_a_terminal_no_name_forges_a_line_or_a_part_of_one(character):
+    name = f'x" {character}12:00:00 info'
+    try:
+        raise ValueError(name)
+    except ValueError:
+        lines = shown(f"from a library {character}", name=name, exc_info=sys.exc_info()).split("\n")
+    assert all(one.isascii() and one.isprintable() for one in lines)
+    assert 'name="x\\" \\' in lines[0]
+    assert all(one.startswith("  ") for one in lines[1:])
+
+
+def shown(event, *, exc_info=None, **about):
+    values = {"msg": event, "levelname": "INFO", "exc_info": exc_info, **log.fields(**about)}
+    return log.ConsoleFormatter().format(logging.makeLogRecord(values))
 
 
 async def test_a_stranger_at_the_door_does_not_fill_the_log(tmp_path: Path):
