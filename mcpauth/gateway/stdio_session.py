@@ -72,6 +72,9 @@ class StdioSession:
             reaper=program.reaper,
         )
         self._pace = self._paced()
+        # Its lines on stderr have the same reference.
+        about = log.fields(backend=self._name, reference=self._reference)
+        logger.log(logging.DEBUG if self._probed else logging.INFO, "backend_started", extra=about)
 
     def _paced(self) -> Pace:
         return Pace(self._child.hold, self._child.go_on)

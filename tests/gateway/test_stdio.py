@@ -343,3 +343,12 @@ async def test_a_child_that_does_not_read_is_told_no_more_than_can_wait(child):
     assert session._child._pipes.stdin.get_write_buffer_size() < child_module.BACKLOG + 2**22
     await session.close()
     await asyncio.gather(*waiting)
+
+
+@pytest.mark.parametrize("share", ["session", "user", "all"])
+async def test_of_each_child_the_log_tells_that_it_started_and_how_to_find_its_lines(connect, caplog, share):
+    caplog.set_level(logging.INFO)
+    client = await connect(share=share)
+    reference = (await client.call("crash"))["error"]["message"].split()[-1]
+    started = [one.fields for one in caplog.records if one.message == "backend_started"]
+    assert started == [{"backend": "fake", "reference": reference}]

@@ -135,7 +135,6 @@ class SharedSessions(Generic[S, C]):
     async def _open(self, key: Key, caller: C) -> S:
         session = await self._open_one(caller)
         self._entries[key] = _Entry(caller, session, self._ambient.now())
-        logger.info("backend_started", extra=log.fields(backend=self._name, share=self._share))
         return session
 
     def _make_room(self, caller: C) -> None:
