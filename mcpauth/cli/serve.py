@@ -117,7 +117,7 @@ async def _run(services: Services, data_dir: Path) -> None:
         task.cancel()
     await services.configuration_file.close()
     await control.close()
-    about = log.fields(requests=len(app.running), processes=services.gateway.processes)
+    about = log.fields(requests=len(app.running), processes=services.gateway.processes, patience=FOR_REQUESTS)
     logger.info("stop_began", extra=about)
     await app.finish_running(FOR_REQUESTS)
     await services.gateway.close(deadline - loop.time())

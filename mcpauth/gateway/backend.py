@@ -10,6 +10,8 @@ from .modern.parameters import ByTool
 
 # To whoever asks a session of a backend that another has taken the place of.
 RETIRED = "its entry in mcp.json has changed"
+# To whoever waits for one that ends together with us.
+STOPPING = "mcpauth is stopping; try again shortly"
 
 
 class BackendSession(Protocol):

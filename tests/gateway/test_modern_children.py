@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 
 import msgspec
 import pytest
@@ -338,6 +339,7 @@ async def test_a_subscription_keeps_its_child(shared, ambient):
 
 
 async def test_a_crash_answers_whoever_waits_and_the_next_request_works(shared, caplog):
+    caplog.set_level(logging.INFO)
     client = await shared()
     before = await pid(client())
     waiting, _ = await client(ALSO_ANN).begun("echo", do="begin")
@@ -347,7 +349,9 @@ async def test_a_crash_answers_whoever_waits_and_the_next_request_works(shared, 
     assert "for the owner" not in error["message"]
     assert json.loads(await anext(waiting))["error"] == error
     reference = error["message"].split()[-1]
-    assert any(getattr(record, "fields", {}).get("reference") == reference for record in caplog.records)
+    told = [one.message for one in caplog.records if getattr(one, "fields", {}).get("reference") == reference]
+    assert told[0] == "backend_started"
+    assert {*told[1:]} == {"backend_stderr", "backend_exited"}
     assert await pid(client()) != before
 
 
@@ -358,5 +362,5 @@ async def test_nothing_is_left_after_the_end(shared):
     await client().gateway.close()
     for one in pids:
         await gone(one)
-    assert b"was stopped" in await anext(waiting)
+    assert b"was stopped: mcpauth is stopping; try again shortly" in await anext(waiting)
     assert "is stopping" in (await client().call("echo"))["result"]["content"][0]["text"]

@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 PATIENCE = 20.0
 # Answers that a server has not taken; one that asks more and reads nothing is not owed any.
 UNREAD = 1000
+# Why a call has no answer when the way to the server is closed.
+LEFT = "mcpauth is stopping, or the server has changed; try again shortly"
 
 
 class LegacySession:
@@ -79,7 +81,7 @@ class LegacySession:
     def works(self) -> bool:
         return bool(self._calls)
 
-    async def close(self, reason: str = "it is stopping") -> None:
+    async def close(self, reason: str = LEFT) -> None:
         self._over = True
         error = BackendUnavailable(f"the session with {self._name} has ended: {reason}")
         for call in list(self._calls):

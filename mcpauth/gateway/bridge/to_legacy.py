@@ -15,7 +15,7 @@ from ..modern.caller import Caller
 from ..modern.shared import SharedSessions
 from . import modernized, tasks
 from .legacy_call import LegacyCall, Round, responses
-from .legacy_session import LegacySession
+from .legacy_session import LEFT, LegacySession
 from .questions import ASKING
 from .subscription import Subscription
 from .waiting_calls import WaitingCalls
@@ -128,7 +128,7 @@ class ToLegacy:
             raise
 
     def _stopped(self) -> BackendUnavailable:
-        return BackendUnavailable(f"the server {self._backend.name} was stopped")
+        return BackendUnavailable(f"the server {self._backend.name} was stopped: {LEFT}")
 
     async def _in_session(self, caller: Caller, use: Callable[[LegacySession], Awaitable[None]]) -> None:
         """One that was over is opened again, once."""
