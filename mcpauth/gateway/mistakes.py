@@ -23,6 +23,7 @@ KEYS = {
 TYPES = {
     "missing": "it is missing",
     "string_type": 'must be text in quotes, a number too: "8080"',
+    "string_unicode": "must be text without halves of characters",
     "string_too_short": "must not be empty",
     "path_type": "must be a path in quotes",
     "bool_type": "must be true or false",
@@ -54,5 +55,7 @@ def of_value(error: "ErrorDetails") -> str:
     *above, key = error["loc"]
     if error["type"] in OF_KEYS and key in KEYS and above in ([], ["tools"]):
         return KEYS[str(key)]
-    said = TYPES.get(error["type"], error["msg"])
-    return said.format(**error["ctx"]) if "ctx" in error and error["type"] in TYPES else said
+    if error["type"] not in TYPES:
+        return error["msg"]
+    said = TYPES[error["type"]].format(**error.get("ctx", {}))
+    return said.replace("'", '"')  # as JSON has it
