@@ -375,7 +375,13 @@ def situation(
         "ownerNeeded": setup.needed,
         "tailscale": tailscale.found if tailscale is not None else None,
         "servers": [
-            {"name": one.name, "state": one.state, "reason": one.reason, "tools": [tool.name for tool in one.tools]}
+            {
+                "name": one.name,
+                "state": one.state,
+                "reason": one.reason,
+                "lastLine": one.last_line or None,
+                "tools": [tool.name for tool in one.tools],
+            }
             for one in gateway.backends()
         ],
         "processes": {"running": gateway.processes, "most": configuration_file.limits.processes},

@@ -288,9 +288,16 @@ class UnknownBackend(GatewayError):
 
 
 class BackendUnavailable(GatewayError):
-    """The backend did not start, ended, or did not answer in time."""
+    """The backend did not start, ended, or did not answer in time.
+
+    ``last_line`` is what it wrote last on stderr: for the owner alone, never part of the message.
+    """
 
     code = -32000
+
+    def __init__(self, message: str, last_line: str = "") -> None:
+        super().__init__(message)
+        self.last_line = last_line
 
 
 class SessionLost(BackendUnavailable):

@@ -125,6 +125,8 @@ def status(answer: dict[str, Any], running: bool) -> Iterable[str]:
     for one in answer.get("servers", []):
         tools = _count(len(one["tools"]), "tool") if one["state"] == "ok" else clean(one["reason"] or one["state"])
         yield f"  server      {one['name']}: {tools}" if running else f"  server      {one['name']}"
+        if last_line := one.get("lastLine"):
+            yield f"              it wrote last: {clean(last_line)}"
     if answer.get("ownerNeeded"):
         yield "There is no owner yet: open the setup link that the server printed, or use: user add NAME --owner"
     if problem := answer.get("configurationProblem"):

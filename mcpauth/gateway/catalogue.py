@@ -57,12 +57,16 @@ class Asked(NamedTuple):
 
 
 class BackendState(NamedTuple):
-    """For the consent page and ``status``. A backend that failed may still have the tools it had before."""
+    """For the consent page and ``status``. A backend that failed may still have the tools it had before.
+
+    ``last_line`` is what a program that ended wrote last on stderr: for the owner alone, not for the page.
+    """
 
     name: str
     state: State
     reason: str | None
     tools: tuple[Tool, ...]
+    last_line: str = ""
 
 
 class _Entry:
@@ -70,6 +74,7 @@ class _Entry:
         self.served = served
         self.state: State = "starting"
         self.reason: str | None = None
+        self.last_line = ""
         self.offer: Offer | None = None
         self.offered_at = 0
         self.greetings: dict[Asked, Frame] = {}  # what it answered to initialize
@@ -278,6 +283,8 @@ class Catalogue:
                 entry.offer = await probe(entry.served)
         except TimeoutError:
             self._failed(entry, f"no answer in {self._probing:.0f} seconds")
+        except BackendUnavailable as error:
+            self._failed(entry, error.message, error.last_line)
         except GatewayError as error:
             self._failed(entry, error.message)
         except Exception:
@@ -287,7 +294,7 @@ class Catalogue:
             entry.served.speaks(entry.offer.greeting, entry.offer.modern.discovered, self._ambient)
             entry.served.repeat(entry.offer.modern.parameters)
             event = "backend_returned" if entry.state == "failed" else "backend_probed"
-            entry.state, entry.reason, entry.failures = "ok", None, 0
+            entry.state, entry.reason, entry.last_line, entry.failures = "ok", None, "", 0
             entry.offered_at = self._ambient.now()
             if before is None or before.greeting != entry.offer.greeting:
                 entry.greetings = _greetings(entry.offer)
@@ -305,12 +312,12 @@ class Catalogue:
         if entry.stale:
             self._probe(entry)
 
-    def _failed(self, entry: _Entry, reason: str) -> None:
+    def _failed(self, entry: _Entry, reason: str, last_line: str = "") -> None:
         entry.served.is_silent()
         went = entry.state == "ok"
         # As long as it stays like that, once is enough.
         level = logging.DEBUG if (entry.state, entry.reason) == ("failed", reason) else logging.WARNING
-        entry.state, entry.reason = "failed", reason
+        entry.state, entry.reason, entry.last_line = "failed", reason, last_line
         entry.retry_at = self._ambient.now() + BACK_OFF[min(entry.failures, len(BACK_OFF) - 1)]
         entry.failures += 1
         logger.log(level, "backend_unavailable", extra=log.fields(backend=entry.served.name, reason=reason))
@@ -322,7 +329,7 @@ class Catalogue:
     def _state(self, entry: _Entry) -> BackendState:
         offered = entry.offer.tools.values() if entry.offer is not None else ()
         admitted = tuple(tool for tool in offered if entry.served.tools.admits(tool.name))
-        return BackendState(entry.served.name, entry.state, entry.reason, admitted)
+        return BackendState(entry.served.name, entry.state, entry.reason, admitted, entry.last_line)
 
 
 def _greetings(offer: Offer) -> dict[Asked, Frame]:

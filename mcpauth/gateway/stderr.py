@@ -9,6 +9,8 @@ logger = logging.getLogger(__name__)
 
 LINE = 500
 LINES, PER_SECONDS = 50, 10.0
+# Of the last one that is kept.
+SHOWN = 300
 
 
 class StderrLog:
@@ -18,6 +20,7 @@ class StderrLog:
         """``reference`` says of which process they are: whoever is told of its end is told that."""
         self._about = {"backend": backend, "reference": reference}
         self._partial = b""
+        self._last = ""
         self._since = 0.0
         self._logged = self._dropped = 0
 
@@ -31,6 +34,12 @@ class StderrLog:
         self._partial = (self._partial + rest[:LINE])[:LINE]
         return self._dropped > before
 
+    @property
+    def last_line(self) -> str:
+        """The last that was not empty, in printable characters: a program wrote it."""
+        printable = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in log.scrub(self._last))
+        return "".join(printable)[:SHOWN]
+
     def close(self) -> None:
         if self._partial:
             self._log(self._partial)
@@ -40,6 +49,7 @@ class StderrLog:
         text = line[:LINE].decode("utf-8", "replace").rstrip()
         if not text:
             return
+        self._last = text
         now = asyncio.get_running_loop().time()
         if now - self._since > PER_SECONDS:
             self._report()

@@ -58,12 +58,13 @@ class StdioSession:
         self._subscribed: dict[bytes, None] = {}
         self._closed = self._retired = self._answered = False
         self._over: str | None = None
+        self._stderr = StderrLog(name, self._reference)
 
     async def start(self, program: Program, back_off: BackOff) -> None:
         self._back_off, self._started_at = back_off, self._ambient.now()
         self._child = await Child.spawn(
             program.command,
-            stderr=StderrLog(self._name, self._reference),
+            stderr=self._stderr,
             env=program.env,
             cwd=program.cwd,
             line=self._heard,
@@ -132,7 +133,7 @@ class StdioSession:
 
     def _send(self, frame: Frame) -> Exchange:
         if self._over is not None:
-            raise BackendUnavailable(self._over)
+            raise BackendUnavailable(self._over, self._stderr.last_line)
         if self._retired:
             raise BackendUnavailable(RETIRED)
         if self._child.stuck:
@@ -200,7 +201,7 @@ class StdioSession:
     def _fail(self, reason: str) -> None:
         """Every request that waits, and every later one, gets ``reason``."""
         self._over = self._over or reason
-        self._in_flight.fail_all(BackendUnavailable(reason))
+        self._in_flight.fail_all(BackendUnavailable(reason, self._stderr.last_line))
 
 
 def _read(line: bytes) -> list[Frame]:

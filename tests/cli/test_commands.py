@@ -337,6 +337,13 @@ def test_a_client_that_waits_is_named_with_what_to_do() -> None:
     ]
 
 
+def test_a_program_that_ended_is_told_with_what_it_wrote_last() -> None:
+    failed = {"name": "mine", "state": "failed", "reason": "it ended", "lastLine": "no\x1b key", "tools": []}
+    printed = list(show.status({"servers": [failed]}, True))
+    at = printed.index("  server      mine: it ended")
+    assert printed[at + 1].strip() == "it wrote last: no\N{REPLACEMENT CHARACTER} key"
+
+
 def test_a_server_of_another_version_says_what_it_can() -> None:
     answer = {"version": __version__, "mcpUrl": "http://localhost/mcp", "registration": "by-letter", "notices": ["one"]}
     printed = list(show.status(answer, True))

@@ -10,6 +10,7 @@ import pytest
 from mcpauth.gateway import child as child_module
 from mcpauth.gateway.load import Unread
 from mcpauth.gateway.modern.caller import Caller
+from mcpauth.web import ticks
 from tests.fakes.mcp_client import INITIALIZE, Client, ModernClient, gone
 
 
@@ -209,13 +210,26 @@ async def test_a_child_that_ends_when_it_is_asked_what_it_offers_is_one_line(ser
     """Which names what it wrote: it was started twice, to be asked in either era."""
     caplog.set_level(logging.INFO)
     gateway = await serve(child("fake", command="/bin/sh", args=("-c", "echo no licence >&2; exit 7")))
-    ((_, _, reason, _),) = await gateway.settled()
+    ((_, _, reason, _, _),) = await gateway.settled()
     (told,) = [record for record in caplog.records if record.levelno > logging.INFO]
     assert (told.getMessage(), told.fields["reason"]) == ("backend_unavailable", reason)
     assert "exit status 7" in reason
     reference = reason.rpartition(" ")[2]
     stderr = [record.fields for record in caplog.records if record.getMessage() == "backend_stderr"]
     assert {"backend": "fake", "reference": reference, "line": "no licence"} in stderr
+
+
+async def test_what_a_child_wrote_last_is_for_the_owner_alone(serve, child, caplog):
+    told = r"echo first >&2; printf 'needs \033[1m a key; client_secret=s3cret %0400d\n\n' 0 >&2; exit 3"
+    gateway = await serve(child("fake", command="/bin/sh", args=("-c", told)))
+    (state,) = offers = await gateway.settled()
+    assert state.last_line.startswith(r"needs \x1b[1m a key; client_secret=[secret] 000")
+    assert len(state.last_line) == 300
+    said = json.dumps([await Client(gateway, "fake").initialize(), await ModernClient(gateway, "fake").call("x")])
+    assert said.count("exit status 3") == 2
+    for public in (said, json.dumps(ticks.show(offers, None)), state.reason):
+        assert "a key" not in public
+    assert all("a key" not in str(r.fields) for r in caplog.records if r.getMessage() != "backend_stderr")
 
 
 async def test_who_complains_too_much_has_to_wait(connect, monkeypatch, caplog):

@@ -15,7 +15,8 @@ RESTART = "stop the server, and start it again"
 # It asks tailscaled, which may take its time.
 SECONDS = 5.0
 ANOTHERS = "the data directory is another user's"
-ENDED = "look in the log for what it wrote: backend_stderr with that reference; it is tried again"
+ENTRY = "correct its entry in mcp.json; it is tried again"
+ENDED = "look in the log for all that it wrote: backend_stderr with that reference; it is tried again"
 
 # Raises OSError when no server listens, OperationError when it refuses.
 Ask = Callable[[str, dict[str, Any]], Awaitable[Any]]
@@ -85,9 +86,13 @@ def _said(
     for one in status["servers"]:
         name, check = one["name"], f"server {one['name']}"
         if name in failed:
-            fix = ENDED if "log reference" in failed[name] else "correct its entry in mcp.json; it is tried again"
-            yield lacks.get(name) or Finding.problem(check, failed[name], fix)
+            yield lacks.get(name) or _failed(check, failed[name], one.get("lastLine"))
         elif one["state"] == "ok":
             yield Finding.fine(check, "1 tool" if len(one["tools"]) == 1 else f"{len(one['tools'])} tools")
         else:
             yield Finding.fine(check, "it is starting; look again in a moment")
+
+
+def _failed(check: str, reason: str, last_line: str | None) -> Finding:
+    found = f"{reason}; it wrote last: {last_line}" if last_line else reason
+    return Finding.problem(check, found, ENDED if "log reference" in reason else ENTRY)

@@ -54,6 +54,13 @@ def test_all_is_well(settings: Read) -> None:
             "look in the log",
         ),
         (
+            {"servers": [{"name": "a", "state": "failed", "reason": "ended", "lastLine": "no key", "tools": []}]},
+            "server a",
+            "problem",
+            "ended; it wrote last: no key",
+            "mcp.json",
+        ),
+        (
             {"servers": [{"name": "git", "state": "starting", "reason": None, "tools": []}]},
             "server git",
             "fine",
