@@ -3,6 +3,7 @@
 import shlex
 import shutil
 from collections.abc import Iterator, Mapping
+from os.path import isdir
 from pathlib import Path
 
 from ...errors import SettingsError
@@ -84,9 +85,10 @@ def _missing(servers: Mapping[str, AnyServer], environ: Mapping[str, str]) -> It
 
 
 def _folder(check: str, server: AnyServer) -> Finding | None:
-    if isinstance(server, StdioServer) and not (cwd := _cwd(server)).is_dir():
+    """Not by ``Path.is_dir``, which raises where it may not look, or where there can be no folder."""
+    if isinstance(server, StdioServer) and not isdir(cwd := _cwd(server)):
         return Finding.problem(check, f"there is no folder {cwd} to start it in", "make it, or change cwd in mcp.json")
-    if isinstance(server, FilesServer) and not server.root.is_dir():
+    if isinstance(server, FilesServer) and not isdir(server.root):
         return Finding.problem(check, f"there is no folder {server.root}", "make it, or change root in mcp.json")
     return None
 

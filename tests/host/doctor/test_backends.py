@@ -53,7 +53,12 @@ def test_the_path_of_the_entry_counts(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("server", "key"), [({"command": "sh", "cwd": "/nowhere"}, "cwd"), ({"builtin": "files", "root": "gone"}, "root")]
+    ("server", "key"),
+    [
+        ({"command": "sh", "cwd": "/nowhere"}, "cwd"),
+        ({"builtin": "files", "root": "gone"}, "root"),
+        ({"builtin": "files", "root": "x" * 300}, "root"),
+    ],
 )
 def test_a_folder_that_is_not_there(tmp_path: Path, server: dict[str, str], key: str) -> None:
     found = of("server a", look(tmp_path, {"a": server}))
