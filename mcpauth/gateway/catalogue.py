@@ -32,6 +32,8 @@ LATELY = 300
 GREETINGS, SAID = 32, 4096
 # Between two probes of one backend, whatever it says: each may start a process.
 PAUSE = 2.0
+# How long clients are not told of a change while others may have changed as well, and are being asked.
+TOGETHER = 2.0
 
 State = Literal["starting", "ok", "failed"]
 
@@ -104,6 +106,8 @@ class Catalogue:
         self._ambient, self._changed = ambient, changed
         self._patience, self._probing = patience, probing
         self._leaving: set[asyncio.Task[None]] = set()
+        self._untold: frozenset[Kind] = frozenset()
+        self._telling: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         for entry in self._entries.values():
@@ -113,6 +117,8 @@ class Catalogue:
         for entry in self._entries.values():
             self._leave(entry)
         await asyncio.gather(*self._leaving, return_exceptions=True)
+        if self._telling is not None:
+            self._telling.cancel()
 
     def serve(self, backends: Sequence[Served]) -> None:
         """These from now on, in this order; of those that are the same, all is still known."""
@@ -128,11 +134,11 @@ class Catalogue:
         for entry in before.values():
             self._leave(entry)
         gone = [entry.offer.kinds() for entry in before.values() if entry.offer is not None]
-        if gone:
-            self._changed(frozenset().union(*gone))
+        self._untold = self._untold.union(*gone)
         for entry in self._entries.values():
             if entry.state == "starting":
                 self._probe(entry)
+        self._tell_together()
 
     def refresh(self, backend: str) -> None:
         """The backend says that a list of its own has changed."""
@@ -304,11 +310,11 @@ class Catalogue:
             if entry.missed:
                 changed |= entry.offer.kinds()
             entry.missed = False
-            if changed:
-                self._changed(changed)
+            self._untold |= changed
         finally:
             entry.probing, entry.kept_waiting = None, False
             entry.not_before = asyncio.get_running_loop().time() + PAUSE
+            self._tell_together()
         if entry.stale:
             self._probe(entry)
 
@@ -324,7 +330,20 @@ class Catalogue:
         if went:
             entry.missed = True
             if entry.offer is not None:
-                self._changed(entry.offer.kinds())
+                self._untold |= entry.offer.kinds()
+
+    def _tell_together(self) -> None:
+        """Several servers often change at once: who listens hears of that once, and of the slow ones later."""
+        if self._untold and not self.asking(None):
+            self._tell()
+        elif self._untold and self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(TOGETHER, self._tell)
+
+    def _tell(self) -> None:
+        if self._telling is not None:
+            self._telling.cancel()
+        untold, self._untold, self._telling = self._untold, frozenset(), None
+        self._changed(untold)
 
     def _state(self, entry: _Entry) -> BackendState:
         offered = entry.offer.tools.values() if entry.offer is not None else ()

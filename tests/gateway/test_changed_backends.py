@@ -6,6 +6,7 @@ import json
 import pytest
 
 from mcpauth.errors import UnknownBackend, UnknownSession
+from mcpauth.gateway import catalogue as catalogue_module
 from mcpauth.gateway import gateway as gateway_module
 from mcpauth.gateway import served as served_module
 from mcpauth.gateway.files.backend import FilesBackend
@@ -64,6 +65,36 @@ async def test_a_new_backend_is_served_and_clients_are_told(serve, child):
     assert await client.names() == ["b", "a"]
     assert await (await begin(gateway, "two")).names() == ["b"]
     assert [state.name for state in gateway.backends()] == ["two", "one"]
+
+
+async def test_of_several_that_change_at_once_clients_are_told_once(serve, child):
+    names = ["one", "two", "three"]
+    gateway = await serve(*(child(name, name) for name in names))
+    client = await begin(gateway)
+    assert await client.names() == names
+    stream = client.listen()
+
+    async def heard():
+        return [json.loads(message)["method"] async for message in stream]
+
+    hearing = asyncio.create_task(heard())
+    gateway.serve([child(name, f"new_{name}") for name in names])
+    assert await client.names() == [f"new_{name}" for name in names]
+    await client.call("new_one")
+    gateway.hang_up()
+    assert await hearing == [CHANGED]
+
+
+async def test_one_that_is_slow_does_not_keep_the_others_from_being_told_of(serve, child, monkeypatch):
+    monkeypatch.setattr(catalogue_module, "TOGETHER", 0.1)
+    one, slow = child("one", "a"), child("slow", command="sleep", args=("600",), grace=0.2)
+    gateway = await serve(one)
+    client = await begin(gateway)
+    assert await client.names() == ["a"]
+    stream = client.listen()
+    gateway.serve([child("one", "b"), slow])
+    assert await told(stream) == CHANGED
+    assert [state.state for state in gateway.backends()][1] == "starting"
 
 
 async def test_a_backend_that_is_gone_ends_with_its_sessions_and_its_tools(serve, child):
