@@ -71,12 +71,24 @@ class LimitedApplication(web.Application):
                 if len(self._routes) >= KEPT:
                     self._routes.clear()
                 self._routes[request.path] = target_class, target_kwargs, path_args, path_kwargs
-            if not is_short(request.headers):
-                target_class = streamed(target_class)  # type: ignore[arg-type]
+            if is_short(request.headers):
+                return _Direct(self, request, target_class, target_kwargs, path_args, path_kwargs)
+            target_class = streamed(target_class)  # type: ignore[arg-type]
         return super().get_handler_delegate(request, target_class, target_kwargs, path_args, path_kwargs)
 
     def start_request(self, server_conn: object, request_conn: httputil.HTTPConnection) -> httputil.HTTPMessageDelegate:
         return _Limit(super().start_request(server_conn, request_conn), server_conn, request_conn, self._unlimited)
+
+
+class _Direct(web._HandlerDelegate):
+    """A handler whose body has come: begun as Tornado does it, less what asks whether it is a coroutine at all."""
+
+    def execute(self) -> None:
+        self.handler = self.handler_class(self.application, self.request, **self.handler_kwargs)
+        transforms = [transform(self.request) for transform in self.application.transforms]
+        executing = self.handler._execute(transforms, *self.path_args, **self.path_kwargs)
+        task = asyncio.get_running_loop().create_task(executing)
+        task.add_done_callback(lambda done: done.cancelled() or done.result())
 
 
 class _Limit(httputil.HTTPMessageDelegate):

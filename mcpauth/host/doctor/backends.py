@@ -31,7 +31,7 @@ def look(data_dir: Path, environ: Mapping[str, str], running: bool, refused: str
         return [_mistake(refused, path, running)]
     if not running and (mistake := _header(given, environ)):
         return [mistake]
-    found = [Finding.warning(CHECK, note, "nothing breaks by it; correct it when you can") for note in given.notes]
+    found = [Finding.warning(CHECK, note, f"correct it in {path}") for note in given.notes]
     if not given.servers:
         found.append(Finding.warning(CHECK, "no servers are in it: apps will find no tools", f"add one to {path}"))
     if not found:

@@ -30,7 +30,6 @@ STEPS = [
     "challenge",
     "resource metadata",
     "resource metadata",
-    "resource metadata",
     "server metadata",
     "look",
     "this server",
