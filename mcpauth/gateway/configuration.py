@@ -6,13 +6,14 @@ import os
 import re
 import shutil
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic_core import PydanticKnownError
 from yarl import URL
 
 from ..errors import SettingsError
@@ -23,6 +24,7 @@ from .json_line import line_of, repeated
 FILE = "mcp.json"
 RESERVED = {"read"}  # `mcp:read` is a scope
 NAME_LENGTH = 24
+SHELLS = {"sh", "bash", "dash", "zsh"}  # they fill in ${NAME} themselves
 
 DEFAULT = {"mcpServers": {"files": {"builtin": "files", "root": "files"}}}
 WELCOME = """\
@@ -54,6 +56,16 @@ class ToolFilter(BaseModel):
         return self.allow is None or any(fnmatchcase(tool, glob) for glob in self.allow)
 
 
+def _no_boolean(given: object) -> object:
+    """To Python, true is 1."""
+    if isinstance(given, bool):
+        raise PydanticKnownError("int_type")
+    return given
+
+
+Count = Annotated[int, BeforeValidator(_no_boolean), Field(ge=1)]
+
+
 class Server(BaseModel):
     """The keys of ours, which every kind of backend has."""
 
@@ -61,7 +73,7 @@ class Server(BaseModel):
 
     share: Literal["session", "user", "all"] | None = None
     tools: ToolFilter = ToolFilter()
-    idle_stop: int | None = Field(None, ge=1)
+    idle_stop: Count | None = None
     enabled: bool = True
 
 
@@ -86,6 +98,8 @@ def _web_address(url: str) -> str:
         known = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
     except ValueError:
         known = False
+    if not known and REFERENCE.search(url):
+        raise ValueError("must be the address itself; ${…} counts only in headers")
     if not known or not url.isprintable() or " " in url:
         raise ValueError("must be an address that begins with https:// or http://")
     if "@" in parts.netloc:
@@ -109,9 +123,9 @@ class Limits(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    processes: int = Field(default=64, ge=1)
-    processes_per_server: int = Field(default=32, ge=1)
-    processes_per_user: int = Field(default=32, ge=1)
+    processes: Count = 64
+    processes_per_server: Count = 32
+    processes_per_user: Count = 32
 
 
 AnyServer = StdioServer | FilesServer | RemoteServer
@@ -274,13 +288,28 @@ def _server(text: str, key: str, about: Any, notes: list[str]) -> Server:
     notes += _unknown(about, model.model_fields, where)
     if isinstance(about.get("tools"), dict):
         notes += _unknown(about["tools"], ToolFilter.model_fields, f"{where}.tools")
+    filled_in = {"headers"}
     if isinstance(server, StdioServer):
-        literal = [name for name, value in server.env.items() if REFERENCE.search(value)]
-        notes += [f"{where}.env.{name}: ${{…}} counts only in headers; env gets it as it stands" for name in literal]
+        if Path(server.command).name in SHELLS:
+            filled_in.add("args")
     else:
         set_anyway = [key for key in ("share", "idle_stop") if getattr(server, key) is not None]
         notes += [f"{where}.{key}: only of servers with a command, ignored" for key in set_anyway]
+    given = {key: value for key, value in about.items() if key in model.model_fields and key not in filled_in}
+    notes += [
+        f"{place}: ${{…}} counts only in headers, and is taken as it stands here; write the value itself"
+        for place in _references(given, where)
+    ]
     return server
+
+
+def _references(given: Any, where: str) -> Iterator[str]:
+    """The places of text with a variable's name in it. What is ``given`` must have been validated."""
+    if isinstance(given, str) and REFERENCE.search(given):
+        yield where
+    elif isinstance(given, dict | list):
+        for key, value in given.items() if isinstance(given, dict) else enumerate(given):
+            yield from _references(value, f"{where}.{key}")
 
 
 def _has_arguments(command: str, cwd: Path, env: Mapping[str, str]) -> bool:

@@ -206,8 +206,10 @@ def test_a_slip_in_json_is_told_where_it_was_made(write, text, said):
         ({"command": "x", "cwd": 7}, "a.cwd: must be a path in quotes"),
         ({"command": "x", "enabled": "perhaps"}, "a.enabled: must be true or false"),
         ({"command": "x", "idle_stop": "soon"}, "a.idle_stop: must be a whole number"),
+        ({"command": "x", "idle_stop": True}, "a.idle_stop: must be a whole number"),
         ({"command": "x", "idle_stop": 0}, "a.idle_stop: must be 1 or more"),
         ({"command": "x", "share": "all of us"}, 'a.share: must be "session", "user" or "all"'),
+        ({"url": "https://x:${PORT}/mcp"}, "a.url: must be the address itself; ${…} counts only in headers"),
         ({"url": "example.com"}, "a.url: must be an address that begins with https:// or http://"),
         ({"builtin": "files"}, "a.root: it is missing"),
     ],
@@ -218,17 +220,23 @@ def test_a_wrong_value_is_told_in_the_words_of_the_file(write, server, said):
     assert str(refused.value) == f"mcp.json, line 1: mcpServers.{said}"
 
 
-def test_a_reference_where_none_is_filled_in_is_noted(write):
-    given = configuration.read(
-        write(
-            {
-                "a": {"command": "x", "env": {"TOKEN": "${hush}", "OTHER": "$hush"}},
-                "far": {"url": "https://x/mcp", "headers": {"X": "${env:Y}"}},
-            }
-        )
+@pytest.mark.parametrize(
+    ("server", "place"),
+    [
+        ({"command": "x", "env": {"TOKEN": "${hush}", "OTHER": "$hush"}}, "env.TOKEN"),
+        ({"command": "x", "args": ["-k", "--key=${hush}"]}, "args.1"),
+        ({"command": "sh", "args": ["-c", "x ${HOME}"], "cwd": "${hush}"}, "cwd"),
+        ({"url": "https://x/${hush}/mcp", "headers": {"X": "${env:Y}"}}, "url"),
+        ({"builtin": "files", "root": "${hush}/notes"}, "root"),
+    ],
+)
+def test_a_reference_where_none_is_filled_in_is_noted(write, server, place):
+    given = configuration.read(write({"a": server}))
+    assert given.notes == (
+        f"mcp.json: mcpServers.a.{place}: ${{…}} counts only in headers, and is taken as it stands here; "
+        "write the value itself",
     )
-    assert given.notes == ("mcp.json: mcpServers.a.env.TOKEN: ${…} counts only in headers; env gets it as it stands",)
-    assert given.servers["a"].env["TOKEN"] == "${hush}"
+    assert "${hush}" in repr(given.servers["a"])
 
 
 def test_arguments_in_command_are_noted_and_a_program_with_spaces_in_its_name_is_not(write, tmp_path):
@@ -307,7 +315,12 @@ def test_there_are_limits_unless_others_are_given(write):
 
 @pytest.mark.parametrize(
     ("limits", "refused"),
-    [('{"processes": 0}', "limits.processes"), ('{"processes": "x"}', "limits.processes"), ("7", "limits must be")],
+    [
+        ('{"processes": 0}', "limits.processes"),
+        ('{"processes": "x"}', "limits.processes"),
+        ('{"processes_per_user": true}', "limits.processes_per_user: must be a whole number"),
+        ("7", "limits must be"),
+    ],
 )
 def test_limits_that_are_none_are_refused(write, limits, refused):
     with pytest.raises(SettingsError, match=refused):

@@ -27,6 +27,7 @@ def told(request, monkeypatch):
         monkeypatch.setattr(configuration_file, "LOOK", 0.01)
     monkeypatch.setattr(configuration_file, "SECOND_LOOK", 0.2)
     monkeypatch.setattr(configuration_file, "SETTLED", 0.1)
+    return request.param == "told"
 
 
 class Watched:
@@ -163,7 +164,8 @@ async def test_nothing_is_left_when_it_is_watched_no_more(tmp_path, told):
     before = len(os.listdir("/proc/self/fd"))
     watched = Watched(tmp_path / "mcp.json")
     watched.file.start()
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0)  # The watch has begun.
+    assert (len(os.listdir("/proc/self/fd")) > before) is told
     await watched.file.close()
     assert len(os.listdir("/proc/self/fd")) == before
 
