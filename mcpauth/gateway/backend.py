@@ -8,10 +8,14 @@ from .frames import Frame
 from .modern.caller import Caller
 from .modern.parameters import ByTool
 
+# To whoever waits in an MCP session that its client, or its grant, has ended.
+ENDED = "the MCP session has ended"
 # To whoever asks a session of a backend that another has taken the place of.
 RETIRED = "its entry in mcp.json has changed"
 # To whoever waits for one that ends together with us.
 STOPPING = "mcpauth is stopping; try again shortly"
+# Why a call has no answer when the way over to a server of the other era is closed.
+LEFT = "mcpauth is stopping, or the server has changed; try again shortly"
 
 
 class BackendSession(Protocol):
@@ -28,7 +32,9 @@ class BackendSession(Protocol):
         """Pass on a notification, or the answer to a request of the backend's."""
         ...
 
-    async def close(self) -> None: ...
+    async def close(self, reason: str = ENDED) -> None:
+        """Whoever waits gets ``reason``."""
+        ...
 
     @property
     def runs(self) -> bool:

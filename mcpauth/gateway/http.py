@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 
 from ..errors import BackendUnavailable
-from .backend import RETIRED, ModernSession
+from .backend import RETIRED, STOPPING, ModernSession
 from .children import IDLE_STOP
 from .configuration import RemoteServer
 from .frames import Frame
@@ -110,7 +110,8 @@ class HttpBackend:
 
     async def close(self) -> None:
         if self._started:
-            await asyncio.gather(self._requests.close(), *(session.close() for session in self._sessions))
+            reason = RETIRED if self._retired else STOPPING
+            await asyncio.gather(self._requests.close(), *(session.close(reason) for session in self._sessions))
             await self._upstream.close()
 
     def kill(self) -> None:

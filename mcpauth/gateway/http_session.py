@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from .. import log
 from ..errors import BackendUnavailable, GatewayError
 from . import frames
-from .backend import RETIRED
+from .backend import ENDED, RETIRED
 from .exchange import Pace
 from .frames import Frame
 from .http_upstream import EVENT_STREAM, JSON, Events, Upstream
@@ -127,16 +127,16 @@ class HttpSession:
         if abandoned in self._tasks:
             self._tasks[abandoned].cancel()
 
-    async def close(self) -> None:
-        await asyncio.shield(self._closed())
+    async def close(self, reason: str = ENDED) -> None:
+        await asyncio.shield(self._closed(reason))
 
-    def _closed(self) -> asyncio.Task[None]:
+    def _closed(self, reason: str = ENDED) -> asyncio.Task[None]:
         if self._closing is None:
-            self._closing = asyncio.create_task(self._close())
+            self._closing = asyncio.create_task(self._close(reason))
         return self._closing
 
-    async def _close(self) -> None:
-        self._end(BackendUnavailable("the MCP session has ended"))
+    async def _close(self, reason: str) -> None:
+        self._end(BackendUnavailable(reason))
         tasks = [task for task in (*self._tasks.values(), self._listening) if task is not None]
         for task in tasks:
             task.cancel()

@@ -11,7 +11,7 @@ import msgspec
 from .. import log
 from ..errors import BackendUnavailable, GatewayError, InvalidMessage, RequestCancelled, UnknownSession
 from . import frames, log_message
-from .backend import BackendSession
+from .backend import ENDED, BackendSession
 from .catalogue import Catalogue
 from .event_log import EventLog, Instead, Reader, answered
 from .frames import Frame
@@ -83,7 +83,7 @@ class McpSession:
         self._opened: set[str] = set()  # the backends that it had a session with
         self._under_way: weakref.WeakSet[object] = weakref.WeakSet()
         self._unsent: list[Frame] = []  # requests that wait until there is a session with the backend
-        self._ended = False
+        self._ended: GatewayError | None = None
 
     def linked(self, backend: str) -> bool:
         """Whether there is a session with the backend, or soon will be; one that would start a process is none."""
@@ -225,15 +225,15 @@ class McpSession:
         self.mailbox.close()
         self.events.close()
 
-    async def close(self) -> None:
-        """Nothing is delivered from here on, and the backends' sessions end, all at once."""
-        self._ended = True
+    async def close(self, error: GatewayError | None = None) -> None:
+        """Nothing is delivered from here on, and the backends' sessions end, all at once; who waits gets ``error``."""
+        self._ended = error or UnknownSession(ENDED)
         self.hang_up()
         for opening in self._opening.values():
             opening.cancel()
         await asyncio.gather(
-            *(link.session.close() for link in self._links.values()),
-            *(session.close() for session in self._former),
+            *(link.session.close(self._ended.message) for link in self._links.values()),
+            *(session.close(self._ended.message) for session in self._former),
             *self._opening.values(),
             return_exceptions=True,
         )
@@ -248,7 +248,7 @@ class McpSession:
         try:
             return await self._shared(served, first=False)
         except UnknownSession:
-            if not self._ended:
+            if self._ended is None:
                 self._lost(self)
             raise
 
@@ -267,16 +267,16 @@ class McpSession:
         """A new session with the backend; whoever comes while it is being opened waits for the same."""
         opening = self._opening.get(served.name)
         if opening is None:
-            if self._ended:
-                raise UnknownSession("the MCP session has ended")
+            if self._ended is not None:
+                raise self._ended
             opening = asyncio.create_task(self._open(served, first))
             self._opening[served.name] = opening
             opening.add_done_callback(lambda task: self._has_opened(served.name, task))
         try:
             return await asyncio.shield(opening)
         except asyncio.CancelledError:
-            if opening.cancelled():
-                raise UnknownSession("the MCP session has ended") from None
+            if opening.cancelled() and self._ended is not None:
+                raise self._ended from None
             raise
 
     def _has_opened(self, backend: str, opening: asyncio.Task[Link]) -> None:

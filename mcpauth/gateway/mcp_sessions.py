@@ -5,10 +5,11 @@ import asyncio
 import msgspec
 
 from ..ambient import Ambient, fingerprint
-from ..errors import BackendUnavailable, UnknownSession
+from ..errors import BackendUnavailable, GatewayError, UnknownSession
 from ..models.principal import Principal
 from ..models.records import StoredMcpSession
 from ..store.mcp_sessions import McpSessionStore
+from .backend import STOPPING
 from .catalogue import Catalogue
 from .event_log import EventLog
 from .frames import Frame
@@ -160,7 +161,7 @@ class McpSessions:
     async def close(self) -> None:
         """Their children end; the sessions themselves do not."""
         self.flush()
-        await self._finish(list(self._sessions.values()))
+        await self._finish(list(self._sessions.values()), BackendUnavailable(STOPPING))
         await asyncio.gather(*self._closing)
 
     def _make(
@@ -190,5 +191,5 @@ class McpSessions:
             self._by_id.pop(session.session_id or "", None)
         self._store.remove(session.session_hash for session in sessions)
 
-    async def _finish(self, sessions: list[McpSession]) -> None:
-        await asyncio.gather(*(session.close() for session in sessions))
+    async def _finish(self, sessions: list[McpSession], error: GatewayError | None = None) -> None:
+        await asyncio.gather(*(session.close(error) for session in sessions))

@@ -9,7 +9,7 @@ from typing import TypeVar
 from ..ambient import Ambient
 from ..errors import BackendUnavailable
 from .back_off import BackOff
-from .backend import RETIRED, BackendSession
+from .backend import RETIRED, STOPPING, BackendSession
 from .children import IDLE_STOP, Children, Place
 from .configuration import StdioServer
 from .frames import Frame
@@ -114,10 +114,11 @@ class StdioBackend:
         self._modern.end_grant(grant_id)
 
     async def close(self) -> None:
+        reason = RETIRED if self._retired else STOPPING
         pools = self._modern.close(), self._shared.close()
-        await asyncio.gather(*pools, *(session.close() for session in self._sessions))
+        await asyncio.gather(*pools, *(session.close(reason) for session in self._sessions))
         # One that was just being started when the others were told. Whoever asks on their own also ends on their own.
-        await asyncio.gather(*(session.close() for session in self._sessions))
+        await asyncio.gather(*(session.close(reason) for session in self._sessions))
 
     def kill(self) -> None:
         for session in self._sessions:

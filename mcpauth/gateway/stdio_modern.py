@@ -6,7 +6,7 @@ from ..ambient import Ambient
 from ..errors import GatewayError, RequestCancelled, UnknownMethod
 from . import frames
 from .back_off import BackOff
-from .backend import RETIRED, STOPPING
+from .backend import ENDED
 from .children import Place
 from .exchange import Exchange, Pace, SharedPace
 from .frames import Frame
@@ -77,8 +77,7 @@ class ModernChild(StdioSession):
         if exchange.whole:
             self.cancel(exchange, RequestCancelled("the client reads too slowly"))
 
-    async def close(self, reason: str | None = None) -> None:
-        reason = reason or (RETIRED if self._retired else STOPPING)
+    async def close(self, reason: str = ENDED) -> None:
         await super().close(f"the server {self._name} was stopped: {reason}")
 
     def _deliver(self, frame: Frame) -> bool:

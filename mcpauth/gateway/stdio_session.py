@@ -10,7 +10,7 @@ from ..ambient import Ambient
 from ..errors import BackendUnavailable, GatewayError, ParseError
 from . import frames
 from .back_off import BackOff
-from .backend import RETIRED
+from .backend import ENDED, RETIRED
 from .child import Child
 from .children import Place
 from .exchange import Exchange, Pace
@@ -123,7 +123,7 @@ class StdioSession:
         self._tell(frame)
         await self._child.drain()
 
-    async def close(self, reason: str = "the MCP session has ended") -> None:
+    async def close(self, reason: str = ENDED) -> None:
         self._closed = True
         self._fail(reason)
         await self._child.close()

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from ..ambient import Ambient
 from ..errors import BackendUnavailable, InvalidParameters, UnknownMethod
 from . import frames
+from .backend import ENDED
 from .children import Place
 from .exchange import Exchange, Pace, SharedPace
 from .frames import Frame
@@ -89,12 +90,12 @@ class SharedChild(StdioSession):
     def enter(self, member: "Member") -> None:
         self._members.add(member)
 
-    async def leave(self, member: "Member") -> None:
+    async def leave(self, member: "Member", reason: str) -> None:
         """What it asked for is not wanted any more."""
         self._members.discard(member)
         for exchange in self._in_flight.of(member):
             number = self._in_flight.abandon(exchange)
-            exchange.fail(BackendUnavailable("the MCP session has ended"))
+            exchange.fail(BackendUnavailable(reason))
             self._tell(frames.notification("notifications/cancelled", {"requestId": number}))
         for request_id in [one for one, asker in self._askers.items() if asker is member]:
             del self._askers[request_id]
@@ -226,10 +227,10 @@ class Member:
         if self._child is not None:
             await self._child.tell(self, frame)
 
-    async def close(self) -> None:
+    async def close(self, reason: str = ENDED) -> None:
         self._closed = True
         if self._child is not None:
-            await self._child.leave(self)
+            await self._child.leave(self, reason)
 
     @property
     def runs(self) -> bool:

@@ -84,6 +84,7 @@ async def test_an_open_stream_and_a_hanging_request_do_not_keep_it(
             assert stream.status == hanging.status == 200
             await until(hanging.content, "waiting")
             assert await server.stop(number) == 0
+            assert "mcpauth is stopping; try again shortly" in (await hanging.text())
         await gone(*pids)
         began, stopped = (json.loads(line) for line in server.log.splitlines()[-20:] if '"stop' in line)
         # The stream is not waited for.

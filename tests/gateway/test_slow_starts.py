@@ -6,12 +6,13 @@ import sys
 
 import httpx2
 import pytest
-from mcp import Client
+from mcp import Client as SdkClient
 from mcp.client.streamable_http import streamable_http_client
 
+from mcpauth.errors import UnknownSession
 from mcpauth.gateway import catalogue, load
 from mcpauth.web.mcp import JSON_WITHIN
-from tests.fakes.mcp_client import INITIALIZE, ModernClient, modern_headers, principal
+from tests.fakes.mcp_client import INITIALIZE, Client, ModernClient, modern_headers, principal
 from tests.gateway.conftest import CHILD
 from tests.gateway.test_http import Server, call
 from tests.gateway.test_http_backend import until
@@ -45,9 +46,9 @@ def wait(tmp_path):
 
 @pytest.fixture
 def slow(child, wait):
-    def make(name, *arguments):
+    def make(name, *arguments, **server):
         fake = sys.executable, str(CHILD), *arguments
-        return child(name, command="/bin/sh", args=("-c", SLOW, str(wait), *fake), grace=0.2)
+        return child(name, command="/bin/sh", args=("-c", SLOW, str(wait), *fake), grace=0.2, **server)
 
     return make
 
@@ -138,14 +139,14 @@ async def test_the_sdk_client_is_told_both_times_and_can_begin_anew(changing, tm
     server = await changing()
     url = f"http://localhost:{server.port}/mcp/fake"
     async with httpx2.AsyncClient(headers={"Authorization": "Bearer good"}, timeout=30) as http:
-        async with Client(streamable_http_client(url, http_client=http), mode="legacy") as client:
+        async with SdkClient(streamable_http_client(url, http_client=http), mode="legacy") as client:
             wait.touch()
             (tmp_path / "more").touch()
             asyncio.get_running_loop().call_later(0.2, wait.unlink)
             for _ in range(2):
                 with pytest.raises(Exception, match="initialize again"):
                     await client.call_tool("x", {})
-        async with Client(streamable_http_client(url, http_client=http), mode="legacy") as client:
+        async with SdkClient(streamable_http_client(url, http_client=http), mode="legacy") as client:
             assert (await client.list_tools()).tools == []
 
 
@@ -215,6 +216,26 @@ async def test_a_scope_that_is_missing_is_an_error_where_it_is_too_late_for_a_st
 
 
 # All together.
+
+
+@pytest.mark.parametrize("share", ["session", "user"])
+@pytest.mark.parametrize("era", ["--legacy", "--modern"])
+@pytest.mark.parametrize("make", [Client, ModernClient])
+async def test_who_waits_for_one_when_we_stop_is_told_that(serve, slow, wait, era, make, share):
+    """And keeps the MCP session, which is there again when we are."""
+    gateway = await serve(slow("fake", era, "echo", share=share))
+    client = make(gateway, "fake")
+    await gateway.settled()
+    if make is Client:
+        await client.initialize()
+        await client.call("crash")
+    wait.touch()
+    answer = await client.calling("echo")
+    waiting = asyncio.create_task(client.frames(answer))
+    await until(lambda: gateway._backends["fake"]._backend._children._places)
+    await gateway.close()
+    assert "mcpauth is stopping" in json.dumps(await waiting)
+    assert not isinstance(answer.replies.error, UnknownSession)
 
 
 async def test_the_others_are_listed_and_nobody_waits_twice(serve, child, slow, front, wait, monkeypatch, caplog):

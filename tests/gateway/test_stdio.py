@@ -313,7 +313,7 @@ async def test_stopping_ends_even_those_that_will_not(serve, child):
     await gateway.close()
     for pid in pids:
         await gone(pid)
-    assert (await waiting)["error"]["message"] == "the MCP session has ended"
+    assert (await waiting)["error"]["message"] == "mcpauth is stopping; try again shortly"
 
 
 @pytest.mark.parametrize("command", ["no-such-program", "/etc/hostname"])

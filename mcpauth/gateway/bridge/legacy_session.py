@@ -12,7 +12,7 @@ import msgspec
 from ... import log
 from ...errors import BackendUnavailable, SessionLost, UnknownMethod
 from .. import frames
-from ..backend import BackendSession
+from ..backend import LEFT, BackendSession
 from ..eras import NEWEST_LEGACY
 from ..frames import Frame
 from ..listing import LIST_CHANGED
@@ -30,8 +30,6 @@ logger = logging.getLogger(__name__)
 PATIENCE = 20.0
 # Answers that a server has not taken; one that asks more and reads nothing is not owed any.
 UNREAD = 1000
-# Why a call has no answer when the way to the server is closed.
-LEFT = "mcpauth is stopping, or the server has changed; try again shortly"
 
 
 class LegacySession:

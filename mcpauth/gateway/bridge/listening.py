@@ -37,12 +37,12 @@ class Listening:
         self._backend, self._caller, self._envelope = backend, caller, envelope
         self._lists, self._hear = lists, hear
         self._again = False  # it was stopped, or broke
-        self._closed = False
+        self._closed: str | None = None  # why
         self._task: asyncio.Task[None] | None = None
         self._changing = asyncio.Lock()
 
     def start(self) -> None:
-        if self._task is None and not self._closed and (self._lists or self.followed):
+        if self._task is None and self._closed is None and (self._lists or self.followed):
             self._task = asyncio.create_task(self._listen(asyncio.get_running_loop().create_future()))
 
     def stop(self) -> None:
@@ -51,9 +51,9 @@ class Listening:
             self._task.cancel()
             self._task, self._again = None, True
 
-    def close(self) -> None:
+    def close(self, reason: str) -> None:
         self.stop()
-        self._closed = True
+        self._closed = reason
 
     async def follow(self, uri: str) -> None:
         """Raises BackendUnavailable when the server does not take the subscription, or not in time."""
@@ -83,8 +83,8 @@ class Listening:
                     told = await honoured
                 if uri is not None and not _follows(told, uri):
                     raise BackendUnavailable(f"the server {self._backend.name} does not tell of that resource")
-                if self._closed:
-                    raise BackendUnavailable("the MCP session has ended")
+                if self._closed is not None:
+                    raise BackendUnavailable(self._closed)
             except BaseException as error:
                 task.cancel()
                 if isinstance(error, TimeoutError):

@@ -9,13 +9,13 @@ from ... import log
 from ...ambient import Ambient
 from ...errors import BackendUnavailable, GatewayError, SessionLost, UnknownMethod
 from .. import frames
-from ..backend import Backend
+from ..backend import LEFT, Backend
 from ..frames import Frame
 from ..modern.caller import Caller
 from ..modern.shared import SharedSessions
 from . import modernized, tasks
 from .legacy_call import LegacyCall, Round, responses
-from .legacy_session import LEFT, LegacySession
+from .legacy_session import LegacySession
 from .questions import ASKING
 from .subscription import Subscription
 from .waiting_calls import WaitingCalls

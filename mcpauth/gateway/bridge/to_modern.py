@@ -9,7 +9,7 @@ import msgspec
 from ...ambient import Ambient
 from ...errors import BackendUnavailable, GatewayError, InvalidParameters, TooMuchUnderWay, UnknownMethod
 from .. import frames
-from ..backend import RETIRED, Backend, ModernSession
+from ..backend import ENDED, LEFT, RETIRED, Backend, ModernSession
 from ..frames import Frame
 from ..listing import ANNOUNCED
 from ..log_message import LEVELS
@@ -23,7 +23,6 @@ from .subscription import URIS
 ROUNDS, QUESTIONS = 10, 16
 
 COMPLETE = frames.raw("complete")
-OVER = "the MCP session has ended"
 
 
 class ToModern:
@@ -53,7 +52,7 @@ class ToModern:
         """Its sessions are ended by whoever has them."""
 
     async def close(self) -> None:
-        await asyncio.gather(*(session.close() for session in list(self._sessions)))
+        await asyncio.gather(*(session.close(LEFT) for session in list(self._sessions)))
 
 
 class ToModernSession:
@@ -78,13 +77,13 @@ class ToModernSession:
         self._relays: set[_Relay] = set()
         self._asked: dict[int, tuple[_Relay, asyncio.Future[Frame]]] = {}
         self._last = 0
-        self._over = False
+        self._over: str | None = None
 
     def request(self, frame: Frame) -> AsyncIterator[Frame]:
         if self._bridge.retired:
             raise BackendUnavailable(RETIRED)
-        if self._over:
-            raise BackendUnavailable(OVER)
+        if self._over is not None:
+            raise BackendUnavailable(self._over)
         self._used_at = self._ambient.now()
         if self._initialized and self._listening is not None:
             self._listening.start()
@@ -126,7 +125,7 @@ class ToModernSession:
 
     @property
     def serves(self) -> bool:
-        return not (self._over or self._bridge.retired)
+        return self._over is None and not self._bridge.retired
 
     def client_is_away(self) -> None:
         """It is followed on: the process may be others', too."""
@@ -134,14 +133,14 @@ class ToModernSession:
     def retire(self) -> None:
         """Of changes, another tells by now."""
         if self._listening is not None:
-            self._listening.close()
+            self._listening.close(RETIRED)
 
-    async def close(self) -> None:
-        self._over = True
+    async def close(self, reason: str = ENDED) -> None:
+        self._over = self._over or reason
         if self._listening is not None:
-            self._listening.close()
+            self._listening.close(self._over)
         for relay in list(self._relays):
-            relay.cancel(BackendUnavailable(OVER))
+            relay.cancel(BackendUnavailable(self._over))
         self._ended(self)
 
     def stop_idle(self) -> None:

@@ -11,7 +11,7 @@ import msgspec
 from ... import __version__, log
 from ...ambient import Ambient
 from ...errors import BackendUnavailable, GatewayError
-from ..backend import RETIRED
+from ..backend import ENDED, RETIRED
 from ..children import IDLE_STOP
 from ..eras import LEGACY, MODERN, SERVER, has_envelope
 from ..frames import Frame, raw
@@ -185,7 +185,7 @@ class FilesSession:
     async def notify(self, frame: Frame) -> None:
         """There is nothing to be told: no request of ours is open, and none of theirs takes long."""
 
-    async def close(self) -> None:
+    async def close(self, reason: str = ENDED) -> None:
         """Nothing is held."""
 
     def client_is_away(self) -> None:
