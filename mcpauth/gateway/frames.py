@@ -50,7 +50,9 @@ def decode(body: bytes) -> Frame:
             frame = _decoder.decode(body)
     except msgspec.ValidationError:
         raise InvalidMessage("the body must be one JSON-RPC message, an object") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except RecursionError:
+        raise ParseError("the body is nested too deeply") from None
+    except (msgspec.DecodeError, UnicodeDecodeError):
         raise ParseError("the body is not JSON") from None
     if frame.get("jsonrpc") != _VERSION:
         raise InvalidMessage('"jsonrpc" must be "2.0"')

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from ..errors import BackendUnavailable, GatewayError, InvalidMessage
-from . import frames
+from . import frames, unreadable
 from .eras import LOG_LEVEL, SUBSCRIPTION
 from .exchange import Exchange
 from .frames import Frame
@@ -99,6 +99,21 @@ class InFlight:
             self._listener(frame)
         return about is not None
 
+    def spoilt(self, line: bytes, error: GatewayError) -> bool:
+        """Of a line that cannot be read, whoever waits for what seems to be in it gets ``error``.
+
+        That is the request whose answer it is by its id, or the only one. Whether there is one.
+        """
+        request_id = unreadable.answer(line)
+        if request_id is None:
+            return False
+        written = WRITTEN.fullmatch(request_id)
+        number = int(written["number"]) if written else None if request_id else self._number_of(self.only)
+        if number is None or number not in self._waiting:
+            return False
+        self.fail(number, error)
+        return True
+
     def of(self, owner: object) -> list[Exchange]:
         return [exchange for exchange in self._waiting.values() if exchange.owner is owner]
 
@@ -127,7 +142,7 @@ class InFlight:
 
     def abandon(self, exchange: Exchange) -> int | None:
         """The number of a request whose answer nobody wants any more; None when it was answered."""
-        number = next((number for number, one in self._waiting.items() if one is exchange), None)
+        number = self._number_of(exchange)
         if number is not None:
             del self._waiting[number]
         return number
@@ -164,12 +179,15 @@ class InFlight:
         """
         given = frame.get("id", frames.raw(None))
         if about is not None and "error" in frame and bytes(given) == b"null":
-            return next((number for number, one in self._waiting.items() if one is about), None)
+            return self._number_of(about)
         written = WRITTEN.fullmatch(given)
         if written is None:
             frames.identifier(given)
             return None
         return int(written["number"])
+
+    def _number_of(self, exchange: Exchange | None) -> int | None:
+        return next((number for number, one in self._waiting.items() if one is exchange), None)
 
     def _published(self, number: int, frame: Frame) -> bool:
         """What a subscriptions/listen asked for: the subscription has the request's id."""

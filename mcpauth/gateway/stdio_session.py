@@ -165,7 +165,8 @@ class StdioSession:
             begins = line[:200].decode("utf-8", "replace")
             about = log.bounded(backend=self._name, reason=error.message, line=begins)
             logger.warning("backend_line_skipped", extra=about)
-            return 1
+            why = f"the server {self._name} gave an answer that cannot be read: {error.message}"
+            return int(not self._in_flight.spoilt(line, BackendUnavailable(why)))
         self._answered = True
         return stray
 

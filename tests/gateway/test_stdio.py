@@ -144,6 +144,63 @@ async def test_an_odd_answer_is_one(connect, line, read):
         assert answer["result"]["content"][0]["text"] == read
 
 
+DEEP = "[" * 2000 + "]" * 2000
+
+
+@pytest.mark.parametrize("share", ["session", "all"])
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ('{"jsonrpc":"2.0","id":ID,"result":' + DEEP + "}", "nested too deeply"),
+        ('{"result":{"id":7,"x":' + DEEP + '},"jsonrpc":"2.0","id":"ID"}', "nested too deeply"),
+        ('{"jsonrpc":"2.0","id":ID,"result":{"x":NaN}}', "not JSON"),
+        ('{"jsonrpc":"2.0","id":ID,"error":{"code":1,"message":"it broke', "not JSON"),
+        ('{"id":ID,"result":{}}', '"jsonrpc" must be'),
+        # Where the id cannot be told it must be the only one.
+        ('{"result":{"x":"' + "y" * 2**20 + '"},"jsonrpc":"2","id":ID}', '"jsonrpc" must be'),
+        ('{"jsonrpc":"2.0","result":{}}', '"id" must be'),
+        ('{"jsonrpc":"2.0","id":{"ID":ID},"result":{}}', '"id" must be'),
+    ],
+)
+async def test_an_answer_that_cannot_be_read_leaves_nobody_waiting(connect, line, why, share):
+    client = await connect(share=share)
+    error = (await client.call("line", line=line))["error"]
+    assert error["message"].startswith("the server fake gave an answer that cannot be read")
+    assert why in error["message"]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        '{"jsonrpc":"2.0","id":ID,"method":"x","params":' + DEEP + "}",
+        '{"jsonrpc":"2.0","id":99999,"result":' + DEEP + "}",
+        '{"jsonrpc":"2.0","id":"x","result":' + DEEP + "}",
+        '{"jsonrpc":"2.0","params":{"id":ID,"result":NaN}}',
+        '[{"jsonrpc":"2.0","id":ID,"result":NaN}]',
+        '"id":ID,"result":',
+        '{"id":ID,"resul',
+    ],
+)
+async def test_what_cannot_be_read_and_seems_no_answer_is_skipped(connect, line):
+    client = await connect()
+    line += '\n{"jsonrpc":"2.0","id":ID,' + RESULT
+    assert (await client.call("line", line=line))["result"]["content"][0]["text"] == "fine"
+
+
+async def test_whose_it_is_cannot_be_told_among_several(connect, caplog):
+    client = await connect()
+    waiting = asyncio.create_task(client.call("never"))
+    await client.text("echo")
+    line = '{"jsonrpc":"2.0","result":' + DEEP + "}"
+    assert await client.text("line", line=line + '\n{"jsonrpc":"2.0","id":ID,' + RESULT) == "fine"
+    assert "backend_line_skipped" in caplog.text
+    line = line.replace('"result"', '"id":ID,"result"')
+    assert "nested too deeply" in (await client.call("line", line=line))["error"]["message"]
+    assert not waiting.done()
+    await client.gateway.end_grant("g1")
+    await waiting
+
+
 @pytest.mark.parametrize("era", ["--legacy", "--modern"])
 @pytest.mark.parametrize("share", ["session", "all"])
 async def test_what_is_about_no_request_is_told_from_what_somebody_waits_for(serve, child, monkeypatch, era, share):
