@@ -1,6 +1,7 @@
 """The public address as the internet sees it: a real server, behind a front that speaks TLS for its name."""
 
 import asyncio
+import logging
 import socket
 from collections.abc import Awaitable, Callable, Iterator
 from datetime import timedelta
@@ -68,8 +69,11 @@ def look(
     return look
 
 
-async def test_all_is_well(front: Front, look: Any) -> None:
+async def test_all_is_well(front: Front, look: Any, caplog: pytest.LogCaptureFixture) -> None:
+    """And the server has nothing to say of it."""
+    caplog.set_level(logging.INFO)
     found = await look(front.port)
+    assert "request_refused" not in caplog.text
     assert verdicts(found) == {"fine"}
     assert [one.check for one in found] == STEPS
     certificate = of("certificate", found).found
