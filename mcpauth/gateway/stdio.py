@@ -58,6 +58,7 @@ class StdioBackend:
             reaper=reaper,
         )
         self._sessions: set[StdioSession] = set()
+        self._probed: StdioSession | None = None  # the last that was asked what it offers
         self._retired = False
         self._changed: Callable[[], None] = lambda: None
         self._back_offs: dict[str, BackOff] = {}  # by user: nobody makes others wait with what they make crash
@@ -80,14 +81,15 @@ class StdioBackend:
         if caller is not None and self._share in ("user", "all"):
             return Member(listener, caller, self._shared.join)
 
-        def make(place: Place) -> StdioSession:
-            forget, probed = self._sessions.discard, caller is None
-            unread = None if caller is None else caller.unread
-            return StdioSession(self.name, listener, self._ambient, place, forget, unread, probed=probed)
-
         if caller is None:
             # To ask what it offers: that is done one after the other, with pauses, and must not fail for others' sake.
-            return await self._start(self._children.beside(self.name), BackOff(self._ambient), make)
+            beside = self._children.beside(self.name)
+            return await self._start(beside, BackOff(self._ambient), lambda place: self._probe(listener, place))
+        unread = caller.unread
+
+        def make(place: Place) -> StdioSession:
+            return StdioSession(self.name, listener, self._ambient, place, self._sessions.discard, unread)
+
         return await self._start_for(caller.subject, make, self.idle_stop)
 
     async def join(self, caller: Caller) -> Joined:
@@ -123,6 +125,13 @@ class StdioBackend:
     def kill(self) -> None:
         for session in self._sessions:
             session.kill()
+
+    def _probe(self, listener: Listener, place: Place) -> StdioSession:
+        """As long as it fails, it is found in the log by the same reference, which the owner may have noted."""
+        before, forget = self._probed, self._sessions.discard
+        reference = before.reference if before is not None and before.failed else None
+        self._probed = StdioSession(self.name, listener, self._ambient, place, forget, probed=True, reference=reference)
+        return self._probed
 
     async def _start_modern(self, caller: Caller) -> ModernChild:
         user = self._user(caller.subject)

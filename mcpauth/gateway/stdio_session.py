@@ -49,16 +49,21 @@ class StdioSession:
         unread: Unread | None = None,
         *,
         probed: bool = False,
+        reference: str | None = None,
     ) -> None:
-        """Of one that is only ``probed``, whoever does that says in the log how it ended, where that matters."""
+        """Of one that is only ``probed``, whoever does that says in the log how it ended, where that matters.
+
+        By the ``reference`` the owner finds its lines in the log.
+        """
         self._name, self._ambient, self._place, self._forget = name, ambient, place, ended
-        self._probed, self._reference = probed, ambient.identifier()[:8]
+        self._probed, self.reference = probed, reference or ambient.identifier()[:8]
+        self.failed = False  # it has ended by itself
         self._in_flight = InFlight(listener, unread)
         self._asked: dict[int | str, None] = {}
         self._subscribed: dict[bytes, None] = {}
         self._closed = self._retired = self._answered = False
         self._over: str | None = None
-        self._stderr = StderrLog(name, self._reference)
+        self._stderr = StderrLog(name, self.reference)
 
     async def start(self, program: Program, back_off: BackOff) -> None:
         self._back_off, self._started_at = back_off, self._ambient.now()
@@ -74,7 +79,7 @@ class StdioSession:
         )
         self._pace = self._paced()
         # Its lines on stderr have the same reference.
-        about = log.fields(backend=self._name, reference=self._reference)
+        about = log.fields(backend=self._name, reference=self.reference)
         logger.log(logging.DEBUG if self._probed else logging.INFO, "backend_started", extra=about)
 
     def _paced(self) -> Pace:
@@ -193,9 +198,10 @@ class StdioSession:
         self._forget(self)
         if self._closed:
             return
-        about = log.fields(backend=self._name, reason=reason, reference=self._reference, waiting=len(self._in_flight))
+        self.failed = True
+        about = log.fields(backend=self._name, reason=reason, reference=self.reference, waiting=len(self._in_flight))
         logger.log(logging.DEBUG if self._probed else logging.ERROR, "backend_exited", extra=about)
-        why = f"the server {self._name} ended ({reason}); log reference {self._reference}"
+        why = f"the server {self._name} ended ({reason}); log reference {self.reference}"
         self._back_off.ended(why, lived=self._ambient.now() - self._started_at, answered=self._answered)
         self._fail(why)
 

@@ -82,7 +82,7 @@ async def test_a_child_that_does_not_read_is_not_written_to_without_end(serve, c
     assert "does not read" in reading.result().decode()
     assert 4 <= len(asked) <= 8
     await gateway.close()
-    assert all(b"ended" in one for one in await asyncio.gather(*asked))
+    assert all(b"mcpauth is stopping" in one for one in await asyncio.gather(*asked))
 
 
 async def test_a_child_that_nobody_uses_is_stopped_and_comes_back(serve, child, ambient):

@@ -3,6 +3,7 @@ import json
 import logging
 import os
 import resource
+import sys
 
 import msgspec
 import pytest
@@ -12,6 +13,7 @@ from mcpauth.gateway.load import Unread
 from mcpauth.gateway.modern.caller import Caller
 from mcpauth.web import ticks
 from tests.fakes.mcp_client import INITIALIZE, Client, ModernClient, gone
+from tests.gateway.conftest import CHILD
 
 
 async def frames(answer):
@@ -274,6 +276,32 @@ async def test_a_child_that_ends_when_it_is_asked_what_it_offers_is_one_line(ser
     reference = reason.rpartition(" ")[2]
     stderr = [record.fields for record in caplog.records if record.getMessage() == "backend_stderr"]
     assert {"backend": "fake", "reference": reference, "line": "no licence"} in stderr
+
+
+async def test_what_keeps_failing_alike_is_one_line_and_found_by_one_reference(serve, child, tmp_path, caplog):
+    caplog.set_level(logging.INFO)
+    works = tmp_path / "works"
+    program = f'[ -e {works} ] && exec "$0" "$@"; echo no licence >&2; exit 7'
+    gateway = await serve(child("fake", command="/bin/sh", args=("-c", program, sys.executable, str(CHILD), "echo")))
+
+    async def asked():
+        gateway._catalogue.refresh("fake")
+        while gateway._catalogue.asking("fake"):  # noqa: ASYNC110 - nobody is told
+            await asyncio.sleep(0.01)
+        return gateway.backends()[0].reason
+
+    first = (await gateway.settled())[0].reason
+    assert await asked() == first
+    about = [record.fields for record in caplog.records if record.levelno > logging.INFO]
+    assert [fields["reason"] for fields in about] == [first]
+    references = [record.fields["reference"] for record in caplog.records if record.message == "backend_stderr"]
+    assert set(references) == {first.split()[-1]}
+    assert len(references) >= 4  # each time in both eras
+    works.touch()
+    assert await asked() is None
+    assert await asked() is None
+    works.unlink()
+    assert await asked() != first
 
 
 async def test_what_a_child_wrote_last_is_for_the_owner_alone(serve, child, caplog):
