@@ -9,7 +9,6 @@ from urllib.parse import parse_qsl
 import msgspec
 from pydantic import BaseModel, ValidationError
 from tornado import web
-from tornado.httputil import HTTPHeaders
 
 from .. import log
 from ..ambient import http_date
@@ -17,6 +16,7 @@ from ..errors import InvalidRequest, InvalidTarget, MissingToken, OAuthError, Pa
 from ..models.records import StepKind, User
 from ..oauth.authorization import RedirectedError
 from ..oauth.trace import Trace
+from .head import Headers
 from .site import Site
 
 logger = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class BaseHandler(web.RequestHandler):
 
     def clear(self) -> None:
         """As Tornado does it, without what we would take away again, and without formatting the date each time."""
-        self._headers = HTTPHeaders()
+        self._headers = Headers()
         self._headers["Date"] = http_date()
         self._headers["Cache-Control"] = "no-store"
         self._headers["X-Content-Type-Options"] = "nosniff"

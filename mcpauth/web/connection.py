@@ -3,8 +3,7 @@
 import asyncio
 import logging
 from collections.abc import Awaitable
-from functools import lru_cache
-from typing import Any, cast
+from typing import cast
 
 from tornado.http1connection import (
     HTTP1Connection,
@@ -13,55 +12,32 @@ from tornado.http1connection import (
     is_transfer_encoding_chunked,
 )
 from tornado.httputil import (
-    HTTP_WHITESPACE,
     HTTPHeaders,
     HTTPInputError,
     HTTPMessageDelegate,
     HTTPServerConnectionDelegate,
-    _normalize_header,
+    RequestStartLine,
+    ResponseStartLine,
 )
 from tornado.iostream import IOStream, StreamClosedError, UnsatisfiableReadError
 
 from .. import log
+from . import head
 from .stream import TransportStream
 
 logger = logging.getLogger(__name__)
 
-# Of the lines that were read, and how long one may be that is kept: tokens and cookies are longer.
-KEPT, LONGEST = 4096, 64
 # A head with more lines than that is nobody's who comes again.
 USUAL = 100
 LONGEST_NUMBER = 18
 
 
-class Headers(HTTPHeaders):
-    """``Mapping.get`` learns from an exception that something is not there, and most of what we ask for is not."""
-
-    def take(self, name: str, value: str) -> None:
-        """As ``add`` does it, of a field that was found good already."""
-        if name in self._as_list:
-            self._as_list[name].append(value)
-        else:
-            self._as_list[name] = [value]
-
-    def get(self, name: str, default: Any = None) -> Any:
-        values = self._as_list.get(_normalize_header(name))
-        return default if values is None else ",".join(values)
-
-
 class Connection(HTTP1Connection):
-    """Takes a line apart once, however often it comes: that was a sixth of what a request costs in Tornado."""
-
     def _parse_headers(self, data: bytes) -> tuple[str, HTTPHeaders]:
         start_line, _, lines = data.decode("latin1").lstrip("\r\n").partition("\n")
         if lines.count("\n") > USUAL:
             return self._judged(*super()._parse_headers(data))
-        headers = Headers()
-        for line in lines.split("\n"):
-            field = _kept(line) if len(line) <= LONGEST else _read(line)
-            if field is not None:
-                headers.take(*field)
-        return self._judged(start_line.rstrip("\r"), headers)
+        return self._judged(start_line.rstrip("\r"), head.read(lines))
 
     def _read_body(self, code: int, headers: HTTPHeaders, delegate: HTTPMessageDelegate) -> Awaitable[None] | None:
         """A short body has come with its head, nearly always, and need not be waited for."""
@@ -72,6 +48,23 @@ class Connection(HTTP1Connection):
                 return self._deliver_body(delegate, body)
         return super()._read_body(code, headers, delegate)
 
+    def write_headers(
+        self, start_line: RequestStartLine | ResponseStartLine, headers: HTTPHeaders, chunk: bytes | None = None
+    ) -> "asyncio.Future[None]":
+        """The bytes that Tornado sends, of an answer that is all here, to a client that stays."""
+        asked = self._request_start_line
+        whole = chunk is not None and headers.get("Content-Length") == str(len(chunk))
+        usual = asked is not None and asked.version == "HTTP/1.1" and asked.method != "HEAD"
+        if not (whole and usual) or self._disconnect_on_finish or self.stream.closed():
+            return super().write_headers(start_line, headers, chunk)
+        body = cast(bytes, chunk)
+        self._response_start_line = cast(ResponseStartLine, start_line)
+        self._expected_content_remaining = len(body)
+        first = f"HTTP/1.1 {start_line[1]} {start_line[2]}\r\n".encode("latin1")
+        self._pending_write = self.stream.write(b"".join((first, *head.written(headers), b"\r\n", body)))
+        self._expected_content_remaining = 0
+        return self._pending_write
+
     def _judged(self, start_line: str, headers: HTTPHeaders) -> tuple[str, HTTPHeaders]:
         """Raises HTTPInputError of a body whose length is not said in one way: before anybody answers, not after."""
         is_transfer_encoding_chunked(headers)
@@ -79,25 +72,6 @@ class Connection(HTTP1Connection):
         if not length.isdecimal() or len(length) > LONGEST_NUMBER:
             raise HTTPInputError("Content-Length is not one number")
         return start_line, headers
-
-
-def _read(line: str) -> tuple[str, str] | None:
-    """One field, or none; by Tornado's own rules. Raises HTTPInputError.
-
-    ``parse_line`` would look for the end of the line first: for a token that takes longer than all the rest.
-    """
-    line = line.removesuffix("\r")
-    if not line:
-        return None
-    name, colon, value = line.partition(":")
-    if not colon:
-        raise HTTPInputError("no colon in header line")
-    headers = HTTPHeaders()
-    headers.add(name, value.strip(HTTP_WHITESPACE))
-    return next(iter(headers.get_all()))
-
-
-_kept = lru_cache(KEPT)(_read)
 
 
 class ServerConnection(HTTP1ServerConnection):
