@@ -1,9 +1,10 @@
 """In front of every MCP request: bearer, Origin, headers, size, in this order."""
 
-from asyncio import Future
+from asyncio import CancelledError, Future
 from typing import Any
 
 from tornado.httputil import HTTPHeaders
+from tornado.web import HTTPError
 
 from ..errors import (
     GatewayError,
@@ -75,6 +76,23 @@ class GuardedHandler(JSONHandler):
             self.set_header("Access-Control-Allow-Origin", origin)
             self.set_header("Access-Control-Expose-Headers", "WWW-Authenticate, Mcp-Session-Id")
             self.set_header("Vary", "Origin")
+
+    async def respond(self, **path: bytes) -> None:
+        """As Tornado's ``_execute``, where the body has come and is JSON, and no page can send a form."""
+        self._transforms, self.path_args = [], []
+        try:
+            if self.request.method not in self.SUPPORTED_METHODS:
+                raise HTTPError(405)
+            self.path_kwargs = {name: self.decode_argument(value, name) for name, value in path.items()}
+            await self.prepare()
+            if not self._finished:
+                answering = getattr(self, self.request.method.lower())(**self.path_kwargs)
+                if answering is not None:
+                    await answering
+            if not self._finished:
+                self.finish()
+        except (Exception, CancelledError) as error:
+            self._handle_request_exception(error)  # What was cancelled is what was waited for.
 
     async def prepare(self) -> None:
         self._backend = self.path_kwargs.get("backend")

@@ -3,10 +3,11 @@
 import asyncio
 import contextlib
 import re
-from typing import Any
+from typing import Any, cast
 
 from tornado import httputil, web
 
+from .direct import Direct, request_of
 from .guarded import GuardedHandler, declared_size
 from .streamed import is_short, streamed
 
@@ -72,34 +73,23 @@ class LimitedApplication(web.Application):
                     self._routes.clear()
                 self._routes[request.path] = target_class, target_kwargs, path_args, path_kwargs
             if is_short(request.headers):
-                return _Direct(self, request, target_class, target_kwargs, path_args, path_kwargs)
+                return Direct(self, request, target_class, target_kwargs, path_kwargs)
             target_class = streamed(target_class)  # type: ignore[arg-type]
         return super().get_handler_delegate(request, target_class, target_kwargs, path_args, path_kwargs)
 
     def start_request(self, server_conn: object, request_conn: httputil.HTTPConnection) -> httputil.HTTPMessageDelegate:
-        return _Limit(super().start_request(server_conn, request_conn), server_conn, request_conn, self._unlimited)
+        return _Arriving(self, server_conn, request_conn, self._unlimited)
 
 
-class _Direct(web._HandlerDelegate):
-    """A handler whose body has come: begun as Tornado does it, less what asks whether it is a coroutine at all."""
+class _Arriving(httputil.HTTPMessageDelegate):
+    """A request, from its head on: refused when it is too large, else given to whom its path names."""
 
-    def execute(self) -> None:
-        self.handler = self.handler_class(self.application, self.request, **self.handler_kwargs)
-        transforms = [transform(self.request) for transform in self.application.transforms]
-        executing = self.handler._execute(transforms, *self.path_args, **self.path_kwargs)
-        task = asyncio.get_running_loop().create_task(executing)
-        task.add_done_callback(lambda done: done.cancelled() or done.result())
+    _delegate: httputil.HTTPMessageDelegate
 
-
-class _Limit(httputil.HTTPMessageDelegate):
     def __init__(
-        self,
-        delegate: httputil.HTTPMessageDelegate,
-        server_connection: Any,
-        connection: Any,
-        unlimited: re.Pattern[str],
+        self, application: LimitedApplication, server_connection: Any, connection: Any, unlimited: re.Pattern[str]
     ) -> None:
-        self._delegate, self._server_connection, self._connection = delegate, server_connection, connection
+        self._application, self._server_connection, self._connection = application, server_connection, connection
         self._unlimited = unlimited
         self._limited, self._size, self._refused = True, 0, False
 
@@ -107,13 +97,15 @@ class _Limit(httputil.HTTPMessageDelegate):
         self, start_line: httputil.RequestStartLine | httputil.ResponseStartLine, headers: httputil.HTTPHeaders
     ) -> Any:
         self._server_connection.waits_for_body()
-        path = start_line.path if isinstance(start_line, httputil.RequestStartLine) else ""
-        self._limited = self._unlimited.fullmatch(path) is None
+        start_line = cast(httputil.RequestStartLine, start_line)
+        self._limited = self._unlimited.fullmatch(start_line.path) is None
         if self._limited:
             self._connection.set_max_body_size(LARGEST_DRAINED)
             if declared_size(headers) > LARGEST:
                 self._refuse()
                 return None
+        request = request_of(self._connection, self._server_connection, start_line, headers)
+        self._delegate = self._application.find_handler(request)
         return self._delegate.headers_received(start_line, headers)
 
     def data_received(self, chunk: bytes) -> Any:
