@@ -6,9 +6,11 @@ Cookies, redirects, proxies and what the environment says are its affair too: th
 
 import asyncio
 import contextlib
+import re
 import socket
 import sys
 from collections.abc import Mapping
+from functools import lru_cache
 from types import TracebackType
 
 from aiohttp import (
@@ -23,6 +25,7 @@ from aiohttp import (
     StreamReader,
     TCPConnector,
 )
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError, RawResponseMessage, StreamWriter
 from yarl import URL
@@ -32,6 +35,10 @@ CONNECTING = 10.0
 KEEP_ALIVE = 4.0
 # A body that is larger is handed over in pieces of this size.
 PORTION = 64 * 1024
+# Of the lines of requests' heads: how many are kept, and how long one may be.
+KEPT, LONGEST = 256, 64
+KEPT_TOGETHER = 16
+END_OF_LINE = re.compile(r"[\r\n\0]")
 # What a server may say of an answer before it comes (RFC 9110 §15.2).
 INTERIM = 10
 
@@ -87,6 +94,7 @@ class HttpClient:
         self._timeout = ClientTimeout(total=None, connect=CONNECTING)
         # It is never sent. The connector takes from it where to connect to, and we what aiohttp makes of the headers.
         self._pattern = ClientRequest("GET", url, headers=headers, loop=self._loop)
+        self._common = lru_cache(KEPT_TOGETHER)(self._lines)
 
     async def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None = None) -> Response:
         """The response, whatever its status. Raises one of FAILURES."""
@@ -101,6 +109,13 @@ class HttpClient:
     async def close(self) -> None:
         await self._connector.close()
 
+    def _lines(self, others: tuple[str, ...]) -> bytes:
+        """Of what goes with every request, that which has ``others`` of its name does without."""
+        names = {name.lower() for name in others}
+        return b"".join(
+            _line(name, value) for name, value in self._pattern.headers.items() if name.lower() not in names
+        )
+
     def abort(self) -> None:
         """Every connection is cut, in the next turn of the loop."""
         self._closing = asyncio.ensure_future(self._connector.close(abort_ssl=True))
@@ -112,8 +127,9 @@ class HttpClient:
             if protocol is None or protocol.should_close:
                 # Something has come that nobody asked for: it would be taken for the answer.
                 raise ServerDisconnectedError
-            protocol.set_response_params(read_until_eof=True)
-            writing = await self._write(StreamWriter(protocol, self._loop), method, path, headers, body)
+            if protocol._parser is None:
+                protocol.set_response_params(read_until_eof=True)
+            writing = self._write(protocol, method, path, headers, body or b"")
             for _ in range(INTERIM + 1):
                 message, content = await protocol.read()
                 if message.code >= 200:
@@ -127,25 +143,36 @@ class HttpClient:
             connection.close()
             raise
 
-    async def _write(
-        self, writer: StreamWriter, method: str, path: str, headers: Mapping[str, str], body: bytes | None
+    def _write(
+        self, protocol: ResponseHandler, method: str, path: str, headers: Mapping[str, str], body: bytes
     ) -> asyncio.Task[None] | None:
         """What still has to be done, of a body that is large: its answer may come before all of it is sent.
 
         Raises ValueError for what cannot be in a header.
         """
-        head = self._pattern.headers.copy()
-        head.update(headers)
+        head = [f"{method} {path} HTTP/1.1\r\n".encode(), self._common(tuple(headers))]
+        for name, value in headers.items():
+            head.append(_kept_line(name, value) if len(value) <= LONGEST else _line(name, value))
         if method != "GET":
-            head["Content-Length"] = str(len(body or b""))
-        await writer.write_headers(f"{method} {path} HTTP/1.1", head)
-        if not body:
-            writer.send_headers()
-        elif len(body) <= PORTION:
-            await writer.write(body, drain=False)
-        else:
-            return asyncio.create_task(_write_portions(writer, body))
-        return None
+            head.append(b"Content-Length: %d\r\n" % len(body))
+        transport = protocol.transport
+        if transport is None or transport.is_closing():
+            raise ServerDisconnectedError
+        if len(body) <= PORTION:
+            transport.write(b"".join((*head, b"\r\n", body)))
+            return None
+        transport.write(b"".join((*head, b"\r\n")))
+        return asyncio.create_task(_write_portions(StreamWriter(protocol, self._loop), body))
+
+
+def _line(name: str, value: str) -> bytes:
+    """Raises ValueError for what would be more lines than one."""
+    if END_OF_LINE.search(f"{name}{value}"):
+        raise ValueError(f"a line break in the header {name}")
+    return f"{name}: {value}\r\n".encode()
+
+
+_kept_line = lru_cache(KEPT)(_line)
 
 
 async def _write_portions(writer: StreamWriter, body: bytes) -> None:

@@ -113,9 +113,28 @@ async def test_a_header_has_one_line(far, upstream, headers):
     assert far.heard == []
 
 
-async def test_an_answer_may_be_compressed(far, upstream):
-    far.said.append(answer(gzip.compress(b"{}" * 100), "Content-Encoding: gzip"))
-    assert await ask(upstream) == (200, b"{}" * 100)
+async def test_what_goes_with_every_request_does_unless_it_has_another_of_that_name(far, upstream):
+    given = [{}, {"X-Ours": "2"}, {"x-ours": "3", "Mcp-Name": "a"}, {}, {"Mcp-Name": "b"}, {"X-Ours": "2"}]
+    far.said += [answer()] * len(given)
+    for headers in given:
+        await ask(upstream, headers=headers)
+    heads = [[line.partition(": ") for line in head.split("\r\n")] for head, _ in far.heard]
+    ours = [[value for name, _, value in lines if name.lower() == "x-ours"] for lines in heads]
+    assert ours == [["1"], ["2"], ["3"], ["1"], ["1"], ["2"]]
+    names = [[value for name, _, value in lines if name == "Mcp-Name"] for lines in heads]
+    assert names == [[], [], ["a"], [], ["b"], []]
+
+
+async def test_an_answer_may_be_compressed_and_the_next_one_not(far, upstream):
+    compressed = answer(gzip.compress(b"{}" * 100), "Content-Encoding: gzip")
+    in_chunks = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n"
+    empty = b"HTTP/1.1 204 No Content\r\n\r\n"
+    far.said += [compressed, answer(), in_chunks, empty, in_chunks, compressed, answer(b"")]
+    answers = [await ask(upstream) for _ in range(7)]
+    assert answers == [
+        (200, b"{}" * 100), (200, b"{}"), (200, b"{}"), (204, b""), (200, b"{}"), (200, b"{}" * 100), (200, b""),
+    ]  # fmt: skip
+    assert far.connections == 1
 
 
 async def test_what_comes_before_the_answer_is_not_it(far, upstream):
@@ -235,9 +254,11 @@ async def test_who_cannot_prove_to_be_the_server_is_told_nothing(far, tmp_path):
     server.close()
 
 
-def test_what_is_used_of_aiohttp_is_not_all_documented():
+async def test_what_is_used_of_aiohttp_is_not_all_documented():
     """With another minor version: read again what `http_client.py` takes from it, and measure; then change this."""
     assert aiohttp.__version__.startswith("3.14.")
     assert list(signature(aiohttp.TCPConnector.connect).parameters) == ["self", "req", "traces", "timeout"]
     assert "read_until_eof" in signature(ResponseHandler.set_response_params).parameters
+    # As long as there is no parser; one is good for all the answers on a connection.
+    assert ResponseHandler(asyncio.get_running_loop())._parser is None
     assert list(signature(StreamWriter.write).parameters) == ["self", "chunk", "drain", "LIMIT"]
