@@ -34,7 +34,7 @@ class ModernRequests:
 
     def begin(self, frame: Frame, said: dict[str, str], unread: Unread) -> Exchange:
         room = Room()
-        exchange = Exchange(frame["id"], room.pace)
+        exchange = Exchange(frame["id"], room)
         exchange.unread = unread
         task = asyncio.create_task(self._serve(frame, said, exchange, room))
         self._tasks[exchange] = task

@@ -9,7 +9,7 @@ from .. import log
 from ..errors import BackendUnavailable, GatewayError
 from . import frames
 from .backend import ENDED, RETIRED
-from .exchange import Pace
+from .exchange import Exchange, Pace
 from .frames import Frame
 from .http_upstream import EVENT_STREAM, JSON, Events, Upstream
 from .in_flight import InFlight, Sent
@@ -28,13 +28,23 @@ LINGER = 1.0
 
 
 class Room:
-    """Set while the readers of what comes are not too far behind."""
+    """``hold`` for those whose answers come on one connection: it waits while they are too far behind."""
+
+    __slots__ = ("_event", "_pace")
 
     def __init__(self) -> None:
-        self._event = asyncio.Event()
-        self._event.set()
-        self.pace = Pace(self._event.clear, self._event.set)
-        self.wait = self._event.wait
+        self._event: asyncio.Event | None = None  # nearly nobody is ever behind
+
+    def __call__(self, exchange: Exchange) -> None:
+        if self._event is None:
+            self._event = asyncio.Event()
+            self._event.set()
+            self._pace = Pace(self._event.clear, self._event.set)
+        self._pace(exchange)
+
+    async def wait(self) -> None:
+        if self._event is not None:
+            await self._event.wait()
 
 
 class HttpSession:
@@ -102,7 +112,7 @@ class HttpSession:
         if self._retired:
             raise BackendUnavailable(RETIRED)
         room = self._room()
-        sent = self._in_flight.add(frame, room.pace)
+        sent = self._in_flight.add(frame, room)
         task = asyncio.create_task(self._serve(sent, room))
         self._tasks[sent.number] = task
         task.add_done_callback(lambda _: self._tasks.pop(sent.number))

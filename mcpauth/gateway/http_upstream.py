@@ -155,7 +155,9 @@ def is_stream(response: Response) -> bool:
 
 
 def media_type(response: Response) -> str:
-    given = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    given = response.headers.get("Content-Type", "")
+    if given not in (JSON, EVENT_STREAM):
+        given = given.partition(";")[0].strip().lower()
     return given if given.isascii() and len(given) < 100 else ""
 
 

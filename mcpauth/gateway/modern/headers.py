@@ -30,7 +30,7 @@ class Headers:
         self._values: dict[str, str] = {}
         self._repeated: set[str] = set()
         for name, value in given:
-            if name[:4].lower() == "mcp-":
+            if name[0] in "Mm" and name[:4].lower() == "mcp-":
                 name = name.lower()
                 if name in self._values:
                     self._repeated.add(name)
@@ -73,7 +73,7 @@ def repeating(frame: Frame) -> dict[str, str]:
 
 def encoded(value: str) -> str:
     """In Base64 when it is no plain ASCII, or would be taken for Base64."""
-    if PLAIN.fullmatch(value) and not SENTINEL.fullmatch(value):
+    if PLAIN.fullmatch(value) and not (value[0] == "=" and SENTINEL.fullmatch(value)):
         return value
     return f"=?base64?{base64.b64encode(value.encode()).decode()}?="
 
