@@ -19,6 +19,8 @@ from .stray import Stray
 LINE_LIMIT = LIMIT + 64 * 1024
 # What may wait for a child to read it.
 BACKLOG = 2 * LIMIT
+# Of what is no request, so much is accepted while the child takes nothing; whoever has more to say waits.
+TOLD = 256 * 1024
 # How long is read no more of what it complains, when that is too much.
 BREATH = 0.1
 
@@ -56,6 +58,7 @@ class Child:
         self._gone = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
+        self._told = 0  # since it takes nothing
 
     @classmethod
     async def spawn(
@@ -117,9 +120,12 @@ class Child:
         """It has not taken for long what was written: no more should be."""
         return not self._writable.is_set() and self._pipes.stdin.get_write_buffer_size() > BACKLOG
 
-    async def drain(self) -> None:
-        """Until the child has taken most of what was written."""
-        await self._writable.wait()
+    async def accept(self, size: int) -> None:
+        """What was written, of that ``size``: at once when it is little, else until the child has taken most of it."""
+        if not self._writable.is_set():
+            self._told += size
+            if self._told > TOLD:
+                await self._writable.wait()
 
     def hold(self) -> None:
         """Read no more; the child's own writes will wait."""
@@ -228,6 +234,7 @@ class Child:
         self._writable.clear()
 
     def resume_writing(self) -> None:
+        self._told = 0
         self._writable.set()
 
     def _process_exited(self, status: int) -> None:

@@ -126,7 +126,7 @@ class StdioSession:
                 return
             _, frame = cancelled
         self._tell(frame)
-        await self._child.drain()
+        await self._child.accept(frames.weight(frame))
 
     async def close(self, reason: str = ENDED) -> None:
         self._closed = True

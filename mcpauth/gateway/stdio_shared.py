@@ -130,7 +130,7 @@ class SharedChild(StdioSession):
                 return
         self._users.add(member.user)
         self._tell(frame)
-        await self._child.drain()
+        await self._child.accept(frames.weight(frame))
 
     def follows(self, uri: str) -> bool:
         return any(uri in member.uris for member in self._members)

@@ -11,6 +11,7 @@ from mcpauth.gateway.children import Children
 from mcpauth.gateway.configuration import Limits
 from tests.fakes.mcp_client import Client, ModernClient, gone, is_running, principal
 from tests.gateway.conftest import CHILD
+from tests.gateway.test_unread import until
 
 # It answers initialize, and reads nothing more.
 DEAF = """
@@ -83,6 +84,24 @@ async def test_a_child_that_does_not_read_is_not_written_to_without_end(serve, c
     assert 4 <= len(asked) <= 8
     await gateway.close()
     assert all(b"mcpauth is stopping" in one for one in await asyncio.gather(*asked))
+
+
+@pytest.mark.parametrize("share", ["session", "all"])
+async def test_what_is_told_to_a_child_that_does_not_read_is_accepted_at_once(serve, child, share):
+    """A cancellation above all. Not without end: whoever has much to say waits."""
+    gateway = await serve(child("fake", args=("-c", DEAF), grace=0.1, share=share))
+    client = await begin(gateway)
+    calling = asyncio.create_task(client.call("x", large="y" * 2**20))
+    await until(lambda: gateway._backends["fake"].busy)
+    for _ in range(100):
+        await client.notify("notifications/roots/list_changed", {"x": "z" * 500})
+    await client.notify("notifications/cancelled", {"requestId": client.last_id})
+    assert "was cancelled" in (await calling)["error"]["message"]
+    much = [asyncio.create_task(client.notify("notifications/x", {"x": "z" * 100_000})) for _ in range(9)]
+    await asyncio.wait(much, return_when=asyncio.FIRST_COMPLETED)
+    assert 0 < sum(task.done() for task in much) < 3
+    await gateway.close()
+    await asyncio.gather(*much)
 
 
 async def test_a_child_that_nobody_uses_is_stopped_and_comes_back(serve, child, ambient):
