@@ -84,13 +84,12 @@ class LimitedApplication(web.Application):
 class _Arriving(httputil.HTTPMessageDelegate):
     """A request, from its head on: refused when it is too large, else given to whom its path names."""
 
-    _delegate: httputil.HTTPMessageDelegate
-
     def __init__(
         self, application: LimitedApplication, server_connection: Any, connection: Any, unlimited: re.Pattern[str]
     ) -> None:
         self._application, self._server_connection, self._connection = application, server_connection, connection
         self._unlimited = unlimited
+        self._delegate: httputil.HTTPMessageDelegate | None = None  # as long as its head is not found good
         self._limited, self._size, self._refused = True, 0, False
 
     def headers_received(
@@ -112,15 +111,15 @@ class _Arriving(httputil.HTTPMessageDelegate):
         self._size += len(chunk)
         if self._limited and self._size > LARGEST and not self._refused:
             self._refuse()
-        return None if self._refused else self._delegate.data_received(chunk)
+        return None if self._delegate is None or self._refused else self._delegate.data_received(chunk)
 
     def finish(self) -> None:
         self._server_connection.has_request()
-        if not self._refused:
+        if self._delegate is not None and not self._refused:
             self._delegate.finish()
 
     def on_connection_close(self) -> None:
-        if not self._refused:
+        if self._delegate is not None and not self._refused:
             self._delegate.on_connection_close()
 
     def _refuse(self) -> None:

@@ -84,3 +84,14 @@ async def test_whatever_goes_wrong_there_is_an_answer_and_the_connection_goes_on
             writer.write(b"Content-Type: application/json\r\nContent-Length: 2\r\n\r\n{}")
     writer.close()
     await server.close()
+
+
+@pytest.mark.parametrize("line", ["Host: a b", "Host: localhost\r\nHost: localhost", "Accept: a"])
+async def test_a_request_for_no_host_is_malformed_and_that_is_all(line, caplog):
+    server = Server(Broken(RuntimeError()))
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(f"POST /mcp HTTP/1.1\r\n{line}\r\nContent-Length: 2\r\n\r\n{{}}".encode())
+    assert await reader.read() == b"HTTP/1.1 400 Bad Request\r\n\r\n"
+    writer.close()
+    await server.close()
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
