@@ -40,6 +40,11 @@ def scrub(text: str) -> str:
     return BEARER.sub(r"\1 [secret]", SECRET_PARAMS.sub(r"\1=[secret]", text))
 
 
+def printable(text: str, length: int) -> str:
+    """So much of what a program or a server says as a person may be shown of it."""
+    return "".join(one if one.isprintable() else _escaped(one) for one in scrub(text))[:length]
+
+
 class JSONFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         line = {

@@ -147,7 +147,7 @@ class LegacyHttpSession(HttpSession):
         """An answer that is no stream. The error of one that was refused is for whoever asked."""
         refused = 400 <= response.status < 500
         if media_type(response) != JSON or response.status in (401, 403) or not (refused or response.status == 200):
-            raise self._upstream.refusal(response)
+            raise await self._upstream.failure(response, turn)
         try:
             for frame in frames.messages(await self._upstream.body(response, turn)):
                 if "error" in frame:

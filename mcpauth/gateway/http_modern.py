@@ -83,7 +83,7 @@ class ModernRequests:
                 self._hear(await self._upstream.body(response, turn), exchange)
                 await room.wait()
             if not exchange.ended:
-                raise self._upstream.refusal(response)
+                raise await self._upstream.failure(response, turn)
 
     def _hear(self, data: bytes, exchange: Exchange) -> int:
         """How many messages that nobody waits for there are in it: it is one message, or none."""

@@ -10,7 +10,8 @@ import aiohttp
 from yarl import URL
 
 from .. import __version__, log
-from ..errors import BackendUnavailable
+from ..errors import BackendUnavailable, GatewayError
+from . import frames
 from .frames import LIMIT
 from .http_client import CONNECTING, FAILURES, HttpClient, Response
 from .http_turns import LARGE, Turn, Turns
@@ -21,6 +22,9 @@ logger = logging.getLogger(__name__)
 
 # A message of LIMIT with the ids that were exchanged in it, and some room.
 MESSAGE_LIMIT = LIMIT + 64 * 1024
+
+# Of what a server says when it broke.
+SAID = 500
 
 JSON, EVENT_STREAM = "application/json", "text/event-stream"
 
@@ -96,6 +100,18 @@ class Upstream:
             case _:
                 why = f"answered with HTTP {status}"
         return self.unavailable(why)
+
+    async def failure(self, response: Response, turn: Turn) -> BackendUnavailable:
+        """The same of one to a request: a server that broke over it may say so by a JSON-RPC error."""
+        refusal = self.refusal(response)
+        if response.status < 500 or media_type(response) != JSON:
+            return refusal
+        try:
+            error = frames.members(frames.decode(await self.body(response, turn)).get("error"))
+        except GatewayError:
+            return refusal
+        said = log.printable(frames.text(error.get("message")) or "", SAID)
+        return BackendUnavailable(f"{refusal.message}: {said}") if said else refusal
 
     def unavailable(self, why: str) -> BackendUnavailable:
         return BackendUnavailable(f"the server {self.name} {why}")

@@ -37,8 +37,7 @@ class StderrLog:
     @property
     def last_line(self) -> str:
         """The last that was not empty, in printable characters: a program wrote it."""
-        printable = (c if c.isprintable() else c.encode("unicode_escape").decode() for c in log.scrub(self._last))
-        return "".join(printable)[:SHOWN]
+        return log.printable(self._last, SHOWN)
 
     def close(self) -> None:
         if self._partial:

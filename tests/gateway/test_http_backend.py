@@ -13,7 +13,7 @@ from mcpauth.gateway import frames, http_session
 from mcpauth.gateway.configuration import RemoteServer
 from mcpauth.gateway.http import HttpBackend
 from mcpauth.gateway.served import Served
-from tests.fakes.mcp_client import Client
+from tests.fakes.mcp_client import Client, ModernClient
 from tests.fakes.mcp_http_server import McpHttpServer, flood
 from tests.gateway.test_http import Server, call
 
@@ -529,6 +529,22 @@ async def test_an_error_of_the_server_s_passes_with_the_client_s_id(connect, far
     client = await connect()
     reply = await client.request("tools/call", {"name": "echo"}, request_id="mine")
     assert reply == {"jsonrpc": "2.0", "id": "mine", "error": error}
+
+
+@pytest.mark.parametrize("make", [Client, ModernClient])
+@pytest.mark.parametrize("own_id", [True, False])
+async def test_what_a_server_says_that_broke_is_passed_on_in_part(connect, far, make, own_id):
+    async def act(handler):
+        error = {"code": -32603, "message": "disk\n\x1b[1m full" + "x" * 1000, "data": {"trace": "hush"}}
+        handler.reply(status=500, error=error, **({} if own_id else {"id": None}))
+
+    client = make((await connect()).gateway, "remote")
+    if make is Client:
+        await client.initialize()
+    far.acts["tools/call"] = act
+    error = (await client.call("echo"))["error"]
+    said = (r"disk\n\x1b[1m full" + "x" * 1000)[:500]
+    assert error == {"code": -32000, "message": f"the server remote answered with HTTP 500: {said}"}
 
 
 async def test_a_server_of_2025_03_26_may_answer_with_a_batch(connect, far):

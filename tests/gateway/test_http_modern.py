@@ -446,6 +446,16 @@ async def test_an_error_of_the_server_s_is_passed_on(front, far, status, code, o
     }
 
 
+async def test_what_a_server_says_that_broke_is_passed_on(connect, far):
+    async def act(handler):
+        handler.reply(status=503, error={"code": -32603, "message": "the disk is full"})
+
+    client = await connect()
+    far.acts["tools/call"] = act
+    error = (await client.call("echo"))["error"]
+    assert error == {"code": -32000, "message": "the server remote answered with HTTP 503: the disk is full"}
+
+
 async def test_what_is_no_message_of_this_era_is_skipped(connect, far, caplog):
     async def act(handler):
         handler.set_header("Content-Type", "text/event-stream")
