@@ -42,7 +42,8 @@ def scrub(text: str) -> str:
 
 def printable(text: str, length: int) -> str:
     """So much of what a program or a server says as a person may be shown of it."""
-    return "".join(one if one.isprintable() else _escaped(one) for one in scrub(text))[:length]
+    some = scrub(text[: 2 * length])  # It may be long.
+    return "".join(one if one.isprintable() else _escaped(one) for one in some)[:length]
 
 
 class JSONFormatter(logging.Formatter):
