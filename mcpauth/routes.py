@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from tornado import web
+from tornado import httputil, web
 
 from . import __version__, log
 from .app import Services
@@ -14,6 +14,7 @@ from .models.principal import Principal
 from .oauth import resource_metadata
 from .oauth.issuer import issuers
 from .settings import Settings
+from .web import ticks
 from .web.authorize import AuthorizeHandler
 from .web.consent import ConsentHandler
 from .web.gate import Gate
@@ -128,6 +129,9 @@ def make_app(services: Services) -> LimitedApplication:
         (f"{base}/userinfo", UserInfoHandler, bearer),
         (f"{base}/presence/([A-Za-z0-9_-]{{43}})", PresenceHandler, {"presence": s.presence}),
     ]
+    # A form may have a field for each tool; Tornado takes a thousand.
+    fields = httputil.ParseUrlEncodedConfig(max_arguments=ticks.MOST + 1000)
+    httputil.set_parse_body_config(httputil.ParseBodyConfig(urlencoded=fields))
     return LimitedApplication(
         routes,
         default_handler_class=NotFoundHandler,
@@ -136,6 +140,7 @@ def make_app(services: Services) -> LimitedApplication:
         static_handler_class=AssetHandler,
         log_function=log_request,
         unlimited=WITH_MESSAGES if settings.legacy_sse else UNLIMITED,
+        large_form=f"{base}/consent",
         xsrf_cookies=True,
         xsrf_cookie_name="__Host-mcpauth_xsrf" if settings.cookies_are_secure else "mcpauth_xsrf",
         xsrf_cookie_kwargs={

@@ -60,7 +60,7 @@ class ConsentHandler(SignInSteps):
         ticked = ticks.read(
             offers,
             self.get_body_arguments("server"),
-            self.get_body_arguments("tool"),
+            self.get_body_arguments("tool", strip=False),
             self.get_body_arguments("shown"),
         )
         if offers and ticked is not None and not ticked:

@@ -85,7 +85,17 @@ ALL = "files/read files/write notes/read"
     ],
 )
 def test_what_was_ticked_is_held_against_what_was_shown(offers, servers, tools, shown, meant):
-    assert ticks.read(offers, servers.split(), tools.split(), shown.split()) == meant
+    assert ticks.read(offers, servers.split(), tools.split(), sent_back(shown)) == meant
+
+
+def sent_back(shown):
+    """What the page says it has shown, where it had boxes for these tools."""
+    tools = {}
+    for server, _, tool in (one.partition("/") for one in shown.split()):
+        tools.setdefault(server, []).append(tool)
+    return [
+        server["shown"] for server in ticks.show([offer(name, " ".join(some)) for name, some in tools.items()], None)
+    ]
 
 
 def boxes(shown):
