@@ -225,8 +225,16 @@ class InvalidParameters(GatewayError):
     code = -32602
 
 
-class ResourceNotFound(GatewayError):
-    """No server has it; for clients of the older era (JSON-RPC -32002)."""
+class ResourceNotFound(InvalidParameters):
+    """No server has it; both eras want to hear which (JSON-RPC -32602)."""
+
+    def __init__(self, uri: str) -> None:
+        super().__init__("no server here has that resource")
+        self.data = {"uri": uri}
+
+
+class LegacyResourceNotFound(ResourceNotFound):
+    """The same for clients of the older era (JSON-RPC -32002)."""
 
     code = -32002
 

@@ -11,7 +11,7 @@ from ..errors import (
     ClientPaused,
     GatewayError,
     InvalidMessage,
-    InvalidParameters,
+    LegacyResourceNotFound,
     RequestCancelled,
     ResourceNotFound,
     UnknownBackend,
@@ -62,9 +62,9 @@ class Gateway:
         self._sessions = McpSessions(mcp_sessions, ambient, self._catalogue, self.load)
         self._legacy = LegacyMessages(self._sessions)
         uris = UriOwners()
-        legacy = Together(self._backends, self._catalogue, names, uris, legacy_half, ResourceNotFound)
+        legacy = Together(self._backends, self._catalogue, names, uris, legacy_half, LegacyResourceNotFound)
         self._endpoints: dict[str | None, Endpoint] = {None: Merged(legacy)}
-        modern = Together(self._backends, self._catalogue, names, uris, modern_half, InvalidParameters)
+        modern = Together(self._backends, self._catalogue, names, uris, modern_half, ResourceNotFound)
         self._modern_merged = ModernMerged(modern, self._catalogue, self.load)
         self._modern: dict[str, ModernSingle] = {}
         for served in backends:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from ..errors import InvalidParameters, ResourceNotFound, ToolRefused, UnknownMethod
+from ..errors import InvalidParameters, LegacyResourceNotFound, ToolRefused, UnknownMethod
 from ..models.principal import Principal
 from . import frames, log_message, tools
 from .answer import Answer, Replies
@@ -81,7 +81,7 @@ class Merged:
             if "error" not in answer:
                 self._together.found(principal, uri, replies.served)
             elif len(candidates) > 1:
-                return frames.failure(frame["id"], ResourceNotFound("no server here has that resource"))
+                return frames.failure(frame["id"], LegacyResourceNotFound(uri))
             return answer
 
         replies = _replies(session, candidates, frame, params)

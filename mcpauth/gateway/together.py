@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from ..errors import GatewayError, InvalidParameters, ToolRefused
+from ..errors import InvalidParameters, ResourceNotFound, ToolRefused
 from ..models.principal import Principal
 from ..store.published_names import Owner
 from . import cursor, frames, tools
@@ -38,7 +38,7 @@ class Together:
         names: PublishedNames,
         uris: UriOwners,
         half: Callable[[Offer], Listing],
-        unknown: type[GatewayError],
+        unknown: type[ResourceNotFound],
     ) -> None:
         self._backends, self._catalogue, self._names, self._uris = backends, catalogue, names, uris
         self._half, self._unknown = half, unknown
@@ -128,7 +128,7 @@ class Together:
             had = self._uris.found(principal.subject, uri)
             if only and had in candidates:
                 candidates = [had]
-        return self._allowed(principal, candidates)
+        return self._allowed(principal, candidates, uri)
 
     def found(self, principal: Principal, uri: str, served: Served) -> None:
         """This one had it."""
@@ -159,16 +159,16 @@ class Together:
                 owner = self._uris.listed(TEMPLATES, uri) or self._uris.of(uri)
                 if owner is None:
                     raise InvalidParameters("unknown resource template; list the templates again")
-                (served,) = self._allowed(principal, [owner])
+                (served,) = self._allowed(principal, [owner], uri)
             case _:
                 raise InvalidParameters('"ref" must be of type ref/prompt or ref/resource')
         return served, {**params, "ref": frames.raw(ref)}
 
-    def _allowed(self, principal: Principal, candidates: list[str]) -> list[Served]:
+    def _allowed(self, principal: Principal, candidates: list[str], uri: str) -> list[Served]:
         """Those that the principal may ask. Raises InsufficientScope where consent helps."""
         ticked = [self._backends[one] for one in candidates if one in self._backends and principal.ticked(one)]
         if not ticked:
-            raise self._unknown("no server here has that resource")
+            raise self._unknown(uri)
         allowed = [served for served in ticked if principal.permits(served.name, None, read_only=False)]
         if not allowed:
             ticked[0].require(principal, read_only=False)

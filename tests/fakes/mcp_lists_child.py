@@ -2,8 +2,9 @@
 
 `mcp_lists_child.py FILE [--modern | --dual]`: FILE is JSON, read anew for every request, with the lists ``tools``,
 ``prompts``, ``resources`` and ``templates`` (names and URIs), ``knows`` (URIs that it reads though it does not list
-them) and ``page`` (how many entries a page has). It declares what it has a list of, and all options of that. A file
-beside that one, ``*.started``, has a line for each time it was started.
+them) and ``page`` (how many entries a page has). It declares what it has a list of, and all options of that, without
+subscriptions to resources where ``unfollowed`` is true. A file beside that one, ``*.started``, has a line for each
+time it was started.
 """
 
 import json
@@ -61,7 +62,7 @@ def capabilities():
     for name in ("tools", "prompts", "resources"):
         if name in lists:
             found[name] = {"listChanged": True}
-    if "resources" in lists:
+    if "resources" in lists and not lists.get("unfollowed"):
         found["resources"]["subscribe"] = True
     return found
 

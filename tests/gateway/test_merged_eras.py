@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from tests.fakes.mcp_client import Client, ModernClient
+from tests.fakes.mcp_client import Client, ModernClient, principal
 from tests.gateway.test_merged_lists import change, entries, read
 
 META = "io.modelcontextprotocol/"
@@ -79,7 +79,14 @@ async def test_resources_are_read_from_both(client):
     uris = {"x:1": "old", "x:2": "old", "z:1": "old", "y:1": "new", "y:2": "new", "w:1": "new"}
     for uri, owner in uris.items():
         assert await read(client, uri) == f"{uri} of {owner}"
-    assert await read(client, "v:1") == (-32602 if isinstance(client, ModernClient) else -32002)
+
+
+async def test_of_a_resource_that_nobody_has_the_error_names_it(client):
+    code = -32602 if isinstance(client, ModernClient) else -32002
+    for uri, servers in (("v:1", None), ("x:1", {})):  # All are asked for it, or nobody.
+        client.who = principal(servers=servers)
+        error = (await client.request("resources/read", {"uri": uri}))["error"]
+        assert (error["code"], error["data"]) == (code, {"uri": uri})
 
 
 @pytest.mark.parametrize(("published", "owner"), [("p", "old"), ("new__p", "new")])

@@ -321,6 +321,16 @@ async def test_a_subscription_hears_of_all_servers(merge, modern):
         await anext(replies)
 
 
+async def test_who_does_not_offer_to_tell_of_resources_is_not_asked_to(merge, modern, lists):
+    client = await merge(
+        modern("one", resources=["x:1"], unfollowed=True),
+        lists("two", resources=["y:1"], unfollowed=True),
+        modern("three", resources=["z:1"]),
+    )
+    _, acknowledged = await listening(client, {"resourceSubscriptions": ["x:1", "y:1", "z:1"]})
+    assert acknowledged == {"resourceSubscriptions": ["z:1"]}
+
+
 async def test_news_that_nobody_reads_do_not_weigh_much(merge, modern, monkeypatch):
     monkeypatch.setattr(subscription, "HEAVY", 1000)
     long = [f"x:{number}" + "y" * 400 for number in range(3)]

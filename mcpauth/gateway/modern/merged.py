@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from ...errors import GatewayError, InvalidParameters, ToolRefused, UnknownMethod
+from ...errors import GatewayError, InvalidParameters, ResourceNotFound, ToolRefused, UnknownMethod
 from ...models.principal import Principal
 from .. import frames, log_message, tools
 from ..answer import ACCEPTED, Answer
@@ -103,7 +103,7 @@ class ModernMerged:
             if "error" not in answer:
                 self._together.found(principal, uri, replies.served)
             elif len(candidates) > 1:
-                return frames.failure(frame["id"], InvalidParameters("no server here has that resource"))
+                return frames.failure(frame["id"], ResourceNotFound(uri))
             return results.private(answer)
 
         replies = self._replies(principal, candidates, frame, about, about.params)
@@ -154,9 +154,9 @@ class ModernMerged:
                 for key, kind in ANNOUNCED.items()
                 if key in wanted and not served.announces and listing.declares(kind.capability, "listChanged")
             }
-            own = [uri for uri, owner in owners.items() if owner == served.name]
-            if own and principal.permits(served.name, None, read_only=False):
-                theirs[URIS] = own
+            if listing.declares("resources", "subscribe") and principal.permits(served.name, None, read_only=False):
+                own = [uri for uri, owner in owners.items() if owner == served.name]
+                theirs |= {URIS: own} if own else {}
             if theirs:
                 targets[served.name] = Target(served, theirs)
         return targets
