@@ -90,7 +90,10 @@ class Backend(Protocol):
         ...
 
     async def join(self, caller: Caller) -> ModernSession:
-        """For a request of a modern caller, to be sent at once: a session that waits is soon idle."""
+        """For a request of a modern caller, to be sent at once: a session that waits is soon idle.
+
+        Raises BackendUnavailable of one that is retired; what has joined it before may still ask.
+        """
         ...
 
     def runs(self, caller: Caller) -> bool:

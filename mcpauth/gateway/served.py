@@ -98,7 +98,8 @@ class Served:
 
     @property
     def busy(self) -> bool:
-        return self._started and self._backend.busy
+        waits = isinstance(self._bridge, ToModern) and self._bridge.busy
+        return self._started and (self._backend.busy or waits)
 
     def follow(self, ending: asyncio.Task[None]) -> None:
         """Whose place it takes is ``ending``, and is waited for a moment: both might want the same file or port."""

@@ -93,6 +93,8 @@ class StdioBackend:
         return await self._start_for(caller.subject, make, self.idle_stop)
 
     async def join(self, caller: Caller) -> Joined:
+        if self._retired:
+            raise BackendUnavailable(RETIRED)
         return Joined(await self._modern.join(caller), caller)
 
     def runs(self, caller: Caller) -> bool:

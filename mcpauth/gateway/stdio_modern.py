@@ -58,6 +58,7 @@ class ModernChild(StdioSession):
         return self._in_flight.works
 
     def request(self, frame: Frame) -> Exchange:
+        """Of one that is retired, too: who has joined it goes on with what was begun."""
         exchange = self._send(frame if self.private else without_logs(frame))
         exchange.whole = frames.text(frame["method"]) == "subscriptions/listen"
         if exchange.logs:

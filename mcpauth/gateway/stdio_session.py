@@ -112,6 +112,7 @@ class StdioSession:
         self._retired = True
 
     def request(self, frame: Frame) -> Exchange:
+        self._refuse_retired()
         method = frames.text(frame["method"])
         if method == "resources/subscribe" or method == "resources/unsubscribe":
             self._subscribe(frame, method == "resources/subscribe")
@@ -136,11 +137,13 @@ class StdioSession:
     def kill(self) -> None:
         self._child.kill()
 
+    def _refuse_retired(self) -> None:
+        if self._retired and self._over is None:
+            raise BackendUnavailable(RETIRED)
+
     def _send(self, frame: Frame) -> Exchange:
         if self._over is not None:
             raise BackendUnavailable(self._over, self._stderr.last_line)
-        if self._retired:
-            raise BackendUnavailable(RETIRED)
         if self._child.stuck:
             raise GatewayError(f"the server {self._name} does not read what it is asked; try again later")
         self._place.used()

@@ -105,6 +105,7 @@ class SharedChild(StdioSession):
                 self._send(frames.request(0, "resources/unsubscribe", {"uri": uri}))
 
     def ask(self, member: "Member", frame: Frame) -> Exchange:
+        self._refuse_retired()
         exchange = self._send(frame)
         exchange.owner, exchange.whose = member, member.grant_id if self.private else member.user
         exchange.unread = member.unread

@@ -39,6 +39,11 @@ class ToModern:
         self._sessions.add(session)
         return session
 
+    @property
+    def busy(self) -> bool:
+        """Whether somebody waits for an answer, be it that the server waits for one of the client's."""
+        return any(session.busy for session in self._sessions)
+
     def retire(self) -> None:
         self.retired = True
         for session in self._sessions:
@@ -120,6 +125,10 @@ class ToModernSession:
                         relay.cancel(BackendUnavailable("the request was cancelled"))
 
     @property
+    def busy(self) -> bool:
+        return bool(self._relays)
+
+    @property
     def runs(self) -> bool:
         return self._backend.runs(self._caller)
 
@@ -193,7 +202,9 @@ class ToModernSession:
         try:
             for _ in range(1 + ROUNDS):
                 response: Frame = {}
-                session = await self._backend.join(self._caller)
+                session = relay.session
+                if session is None or not self._bridge.retired:  # Else it goes on where it was begun, or nowhere.
+                    session = await self._backend.join(self._caller)
                 async for told in relay.begin(session, self._envelope.around(frame, self._level, more)):
                     if "method" in told:
                         yield told
@@ -264,8 +275,8 @@ class _Relay:
     def __init__(self, request_id: msgspec.Raw) -> None:
         self.asked: list[int] = []
         self.weight = 0
+        self.session: ModernSession | None = None  # where it was asked last
         self._request_id = frames.identifier(request_id)
-        self._session: ModernSession | None = None
         self._answers: AsyncIterator[Frame] | None = None
         self._questions: list[asyncio.Future[Frame]] = []
         self._error: GatewayError | None = None
@@ -276,7 +287,7 @@ class _Relay:
     def begin(self, session: ModernSession, frame: Frame) -> AsyncIterator[Frame]:
         if self._error is not None:
             raise self._error
-        self._session, self._answers = session, session.request(frame)
+        self.session, self._answers = session, session.request(frame)
         return self._answers
 
     def ask(self, number: int) -> asyncio.Future[Frame]:
@@ -287,8 +298,8 @@ class _Relay:
     def cancel(self, error: GatewayError) -> None:
         """Whoever reads it gets ``error``, and the server may stop."""
         self._error = error
-        if self._session is not None:
-            self._session.cancel(self._answers, error)
+        if self.session is not None:
+            self.session.cancel(self._answers, error)
         for question in self._questions:
             if not question.done():
                 question.set_exception(error)

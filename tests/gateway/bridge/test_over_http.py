@@ -244,21 +244,34 @@ async def test_a_legacy_client_has_requests_with_everything_in_them_there(begin,
     assert "Mcp-Session-Id" not in said
 
 
-async def test_a_question_of_a_modern_server_is_a_request_and_then_it_is_called_again(begin, new):
-    async def act(handler):
-        params = handler.message["params"]
-        if "requestState" not in params:
-            handler.reply({"resultType": "input_required", "inputRequests": {"q": ELICIT}, "requestState": "one"})
-        else:
-            handler.reply({**COMPLETE, **handler.text(json.dumps([params["requestState"], params["inputResponses"]]))})
+async def ask(handler):
+    params = handler.message["params"]
+    if "requestState" not in params:
+        handler.reply({"resultType": "input_required", "inputRequests": {"q": ELICIT}, "requestState": "one"})
+    else:
+        handler.reply({**COMPLETE, **handler.text(json.dumps([params["requestState"], params["inputResponses"]]))})
 
-    new.acts["tools/call"] = act
+
+async def test_a_question_of_a_modern_server_is_a_request_and_then_it_is_called_again(begin, new):
+    new.acts["tools/call"] = ask
     client = await begin(new, **EVERYTHING)
     response, (question,) = await answered(client, "tools/call", CALL)
     assert (question["method"], question["params"]) == (ELICIT["method"], ELICIT["params"])
     assert text(response) == ["one", {"q": ANSWERS["elicitation/create"]}]
     one, other = (headers_of(handler) for handler in new.of("tools/call"))
     assert one["Mcp-Name"] == other["Mcp-Name"] == "echo"
+
+
+async def test_who_has_asked_gets_the_answer_though_its_entry_was_changed(begin, new, servers):
+    new.acts["tools/call"] = ask
+    client = await begin(new, **EVERYTHING)
+    replies = (await client.send("tools/call", CALL)).replies
+    question = json.loads(await anext(replies))
+    other = servers(ModernHttpServer)
+    client.gateway.serve([Served(HttpBackend("far", RemoteServer(url=other.url), {}, AT_ONCE))])
+    await client.post({"jsonrpc": "2.0", "id": question["id"], "result": ANSWERS["elicitation/create"]})
+    assert text(json.loads(await anext(replies))) == ["one", {"q": ANSWERS["elicitation/create"]}]
+    assert other.of("tools/call") == []
 
 
 async def test_a_cancellation_of_a_legacy_client_closes_the_connection(begin, new):

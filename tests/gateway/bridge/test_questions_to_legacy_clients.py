@@ -5,7 +5,9 @@ import json
 
 import pytest
 
-from mcpauth.gateway import load
+from mcpauth.gateway import load, served
+from tests.fakes.mcp_client import gone, is_running
+from tests.gateway.bridge.conftest import FAKES
 from tests.gateway.bridge.test_questions_to_modern_clients import ANSWERS, ELICIT, ROOTS, SAMPLE
 
 EVERYTHING = {"elicitation": {"form": {}, "url": {}}, "sampling": {}, "roots": {}}
@@ -166,3 +168,22 @@ async def test_a_client_that_takes_no_stream_is_asked_over_its_own(client):
     (response,) = await reading
     assert text(response) == {"q0": ANSWERS["roots/list"]}
     listening.close()
+
+
+async def test_a_call_that_waits_for_its_client_goes_on_with_a_server_that_was_changed(to_modern, child, monkeypatch):
+    monkeypatch.setattr(served, "HANDOVER", 0.0)
+    client = await (await to_modern())(**EVERYTHING)
+    before = await client.text("pid")
+    waiting, asked = [], []
+    for _ in range(2):
+        waiting.append((await client.send("tools/call", asking(ELICIT))).replies)
+        asked.append(json.loads(await anext(waiting[-1])))
+    client.gateway.serve([child("new", args=(str(FAKES / "mcp_modern_server.py"),))])
+    assert await client.text("pid") != before
+    await client.post({"jsonrpc": "2.0", "id": asked[0]["id"], "result": ANSWERS["elicitation/create"]})
+    assert text(json.loads(await anext(waiting[0]))) == {"q0": ANSWERS["elicitation/create"]}
+    # It stays as long as another waits.
+    assert is_running(int(before))
+    await client.notify("notifications/cancelled", {"requestId": 4})
+    assert "cancelled" in json.loads(await anext(waiting[1]))["error"]["message"]
+    await gone(int(before))
