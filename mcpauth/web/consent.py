@@ -62,6 +62,7 @@ class ConsentHandler(SignInSteps):
             self.get_body_arguments("server"),
             self.get_body_arguments("tool", strip=False),
             self.get_body_arguments("shown"),
+            question.before,
         )
         if offers and ticked is not None and not ticked:
             self.set_status(400)

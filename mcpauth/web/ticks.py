@@ -115,19 +115,25 @@ def is_wider(servers: Sequence[Mapping[str, Any]], before: Grant | None) -> bool
 
 
 def read(
-    offers: Sequence[BackendState], servers: Collection[str], tools: Sequence[str], shown: Sequence[str]
+    offers: Sequence[BackendState],
+    servers: Collection[str],
+    tools: Sequence[str],
+    shown: Sequence[str],
+    before: Grant | None = None,
 ) -> Servers | None:
     """What was ticked; None for everything, with what is added later.
 
     Held against what the page showed (``shown``), not against what the server lists by now: of a server with
-    all the shown tools ticked, the whole is meant, of any other exactly the ticked ones.
+    all the shown tools ticked, the whole is meant, of any other exactly the ticked ones. These alone, too, where they
+    were ticked in the grant ``before``: that the others are not shown any more is nobody's choice.
     """
     boxes = {server: digits for server, _, digits in (one.partition("/") for one in shown)}
     chosen: dict[str, set[str]] = {}
     for server, _, tool in (one.partition("/") for one in tools):
         chosen.setdefault(server, set()).add(tool)
+    had: Servers = {} if before is None or before.servers is None else before.servers
     ticked = {
-        offer.name: _chosen(chosen.get(offer.name, set()), boxes.get(offer.name, ""))
+        offer.name: _chosen(chosen.get(offer.name, set()), boxes.get(offer.name, ""), had.get(offer.name))
         for offer in offers
         if offer.name in servers
     }
@@ -135,8 +141,10 @@ def read(
     return None if LATER in servers and whole else ticked
 
 
-def _chosen(tools: set[str], shown: str) -> frozenset[str] | None:
-    """Of the tools those that were ``shown``; None when those are all."""
+def _chosen(tools: set[str], shown: str, had: frozenset[str] | None) -> frozenset[str] | None:
+    """Of the tools those that were ``shown``; None when those are all, and not only a part that they ``had``."""
     digits = {shown[begin : begin + DIGITS] for begin in range(0, len(shown), DIGITS)}
     chosen = frozenset(tool for tool in tools if _digits(tool) in digits)
+    if had and chosen and chosen <= had:
+        return chosen
     return None if len(chosen) * DIGITS == len(shown) else chosen

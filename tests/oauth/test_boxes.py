@@ -88,6 +88,21 @@ def test_what_was_ticked_is_held_against_what_was_shown(offers, servers, tools, 
     assert ticks.read(offers, servers.split(), tools.split(), sent_back(shown)) == meant
 
 
+@pytest.mark.parametrize(
+    ("had", "ticked", "meant"),
+    [
+        (None, "files/read", None),
+        (some("read write"), "files/read", some("read")),  # ``write`` is not listed for now
+        (some("read"), "files/read", some("read")),
+        (some("write"), "files/read", None),
+        (some("read"), "", None),  # no tool was known, and the server was ticked as a whole
+    ],
+)
+def test_who_ticks_no_more_than_before_gives_no_more(had, ticked, meant):
+    servers = ticks.read([FILES], ["files"], ticked.split(), sent_back(ticked), grant({"files": had}))
+    assert servers == {"files": meant}
+
+
 def sent_back(shown):
     """What the page says it has shown, where it had boxes for these tools."""
     tools = {}
