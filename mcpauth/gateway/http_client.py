@@ -10,8 +10,9 @@ import re
 import socket
 import sys
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import lru_cache, partial
 from types import TracebackType
+from typing import cast
 
 from aiohttp import (
     AddrInfoType,
@@ -25,10 +26,11 @@ from aiohttp import (
     StreamReader,
     TCPConnector,
 )
-from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.http import HttpProcessingError, RawResponseMessage, StreamWriter
 from yarl import URL
+
+from .http_wire import Wire
 
 CONNECTING = 10.0
 # Servers commonly close what was idle for five seconds; a POST on a connection that is being closed is lost.
@@ -75,7 +77,9 @@ class Response:
         connection, self._connection = self._connection, None
         if connection is None:
             return
-        if not self.content.is_eof():
+        if self.content.is_eof():
+            cast(Wire, connection.protocol).is_answered()
+        else:
             self.content.set_exception(ClientConnectionError("it was left"))
         if self._writing is None or self._writing.done():
             connection.release()
@@ -93,6 +97,7 @@ class HttpClient:
         self._connector = TCPConnector(limit=0, keepalive_timeout=KEEP_ALIVE, socket_factory=_socket)
         self._timeout = ClientTimeout(total=None, connect=CONNECTING)
         # It is never sent. The connector takes from it where to connect to, and we what aiohttp makes of the headers.
+        self._connector._factory = partial(Wire, self._loop)  # type: ignore[assignment]
         self._pattern = ClientRequest("GET", url, headers=headers, loop=self._loop)
         self._common = lru_cache(KEPT_TOGETHER)(self._lines)
 
@@ -122,17 +127,17 @@ class HttpClient:
 
     async def _send(self, method: str, path: str, headers: Mapping[str, str], body: bytes | None) -> Response:
         connection = await self._connector.connect(self._pattern, [], self._timeout)
-        protocol, writing = connection.protocol, None
+        protocol, writing = cast(Wire | None, connection.protocol), None
         try:
             if protocol is None or protocol.should_close:
                 # Something has come that nobody asked for: it would be taken for the answer.
                 raise ServerDisconnectedError
-            if protocol._parser is None:
-                protocol.set_response_params(read_until_eof=True)
+            protocol.asks()
             writing = self._write(protocol, method, path, headers, body or b"")
             for _ in range(INTERIM + 1):
                 message, content = await protocol.read()
                 if message.code >= 200:
+                    protocol.answers(content)
                     return Response(message, content, connection, writing)
                 if message.code == 101:
                     break  # Nobody asked for another protocol.
@@ -144,7 +149,7 @@ class HttpClient:
             raise
 
     def _write(
-        self, protocol: ResponseHandler, method: str, path: str, headers: Mapping[str, str], body: bytes
+        self, protocol: Wire, method: str, path: str, headers: Mapping[str, str], body: bytes
     ) -> asyncio.Task[None] | None:
         """What still has to be done, of a body that is large: its answer may come before all of it is sent.
 
@@ -152,7 +157,7 @@ class HttpClient:
         """
         head = [f"{method} {path} HTTP/1.1\r\n".encode(), self._common(tuple(headers))]
         for name, value in headers.items():
-            head.append(_kept_line(name, value) if len(value) <= LONGEST else _line(name, value))
+            head.append(_kept_line(name, value) if len(name) + len(value) <= LONGEST else _line(name, value))
         if method != "GET":
             head.append(b"Content-Length: %d\r\n" % len(body))
         transport = protocol.transport

@@ -196,18 +196,41 @@ async def test_what_may_have_been_done_is_not_asked_for_twice(far, upstream, met
 
 
 async def test_an_answer_that_nobody_asked_for_is_nobodys(far, upstream):
-    far.said += [answer(b"1") + answer(b"2"), answer(b"3"), answer(b"4"), answer(b"5"), answer(b"6")]
+    far.said += [answer(b"1") + answer(b"2"), answer(b"3")]
     assert [(await ask(upstream))[1] for _ in range(2)] == [b"1", b"3"]
-    far.late = answer(b"late")
-    assert (await ask(upstream))[1] == b"4"
+
+
+@pytest.mark.parametrize("late", [answer(b"late"), b"HTTP/1.1 200 OK\r\nMcp-Session-Id: evil\r\nX: ", b"H"])
+async def test_what_comes_when_nobody_has_asked_closes_the_connection(far, upstream, late):
+    far.said += [answer(b"1"), answer(b"2", "X-Own: 2")]
+    far.late = late
+    assert (await ask(upstream))[1] == b"1"
     far.go_on.set()
-    other = Upstream("other", far.url, {})
-    other.start()
-    assert (await ask(other))[1] == b"5"  # Meanwhile it has come.
-    await other.close()
-    with pytest.raises(BackendUnavailable, match="the connection was closed"):
-        await ask(upstream)
-    assert (await ask(upstream))[1] == b"6"
+    await far.left.wait()
+    with await upstream.send("POST", {}, b"{}") as response:
+        assert await upstream.body(response, upstream.turns.of(None)) == b"2"
+        assert [*response.headers] == ["Content-Length", "X-Own"]
+    assert far.connections == 2
+
+
+@pytest.mark.parametrize("end", ["Mcp-Session-Id: of-another", "Content-Type: text/html", "Content-Encoding: gzip"])
+async def test_nothing_of_an_answer_is_found_in_the_next(far, upstream, end):
+    chunked = f"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{{}}\r\n0\r\n{end}\r\n\r\n".encode()
+    far.said += [chunked, answer(b"2", "X-Own: 2")]
+    assert await ask(upstream) == (200, b"{}")
+    with await upstream.send("POST", {}, b"{}") as response:
+        assert await upstream.body(response, upstream.turns.of(None)) == b"2"
+        assert [*response.headers] == ["Content-Length", "X-Own"]
+    assert far.connections == 1
+
+
+async def test_who_reads_an_answer_is_told_that_its_rest_is_none(far, upstream):
+    far.said.append(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n")
+    far.late = b"bad gateway\r\n"
+    with await upstream.send("POST", {}, b"{}") as response:
+        far.go_on.set()
+        with pytest.raises(BackendUnavailable, match="the connection was closed"):
+            await upstream.body(response, upstream.turns.of(None))
 
 
 @pytest.mark.parametrize(
@@ -259,6 +282,6 @@ async def test_what_is_used_of_aiohttp_is_not_all_documented():
     assert aiohttp.__version__.startswith("3.14.")
     assert list(signature(aiohttp.TCPConnector.connect).parameters) == ["self", "req", "traces", "timeout"]
     assert "read_until_eof" in signature(ResponseHandler.set_response_params).parameters
-    # As long as there is no parser; one is good for all the answers on a connection.
-    assert ResponseHandler(asyncio.get_running_loop())._parser is None
+    async with aiohttp.TCPConnector() as connector:
+        assert connector._factory.func is ResponseHandler
     assert list(signature(StreamWriter.write).parameters) == ["self", "chunk", "drain", "LIMIT"]
