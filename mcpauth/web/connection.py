@@ -27,16 +27,12 @@ from .stream import TransportStream
 
 logger = logging.getLogger(__name__)
 
-# A head with more lines than that is nobody's who comes again.
-USUAL = 100
 LONGEST_NUMBER = 18
 
 
 class Connection(HTTP1Connection):
     def _parse_headers(self, data: bytes) -> tuple[str, HTTPHeaders]:
         start_line, _, lines = data.decode("latin1").lstrip("\r\n").partition("\n")
-        if lines.count("\n") > USUAL:
-            return self._judged(*super()._parse_headers(data))
         return self._judged(start_line.rstrip("\r"), head.read(lines))
 
     def _read_body(self, code: int, headers: HTTPHeaders, delegate: HTTPMessageDelegate) -> Awaitable[None] | None:

@@ -10,7 +10,7 @@ from tornado.web import Application
 from ..ambient import instant
 from .guarded import GuardedHandler
 
-# Of the requests that differ in nothing but their headers: how many are kept, and how long an address may be.
+# Of the requests that differ in nothing but their headers: how many are kept, and how long what they have in common.
 KEPT, LONGEST = 256, 200
 
 
@@ -46,8 +46,8 @@ def request_of(
     connection: Any, server_connection: object, start_line: RequestStartLine, headers: HTTPHeaders
 ) -> HTTPServerRequest:
     """Raises HTTPInputError."""
-    host, uri = headers.get("Host"), start_line.path
-    if host is None or "?" in uri or len(host) + len(uri) > LONGEST:
+    host, (method, uri, _) = headers.get("Host"), start_line
+    if host is None or "?" in uri or len(method) + len(uri) + len(host) > LONGEST:
         return HTTPServerRequest(
             connection=connection, server_connection=server_connection, start_line=start_line, headers=headers
         )

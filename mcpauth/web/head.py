@@ -10,6 +10,10 @@ from tornado.httputil import HTTP_WHITESPACE, HTTPHeaders, HTTPInputError, _norm
 
 # Of the lines: how many are kept, and how long one may be. Tokens and cookies are longer.
 KEPT, LONGEST = 4096, 64
+# A head with more lines than that is nobody's who comes again.
+USUAL = 100
+# Tornado keeps names, however long they are.
+LONGEST_NAME = 256
 
 
 class Headers(HTTPHeaders):
@@ -34,8 +38,9 @@ class Headers(HTTPHeaders):
 def read(lines: str) -> Headers:
     """By Tornado's own rules. Raises HTTPInputError."""
     headers = Headers()
+    longest = LONGEST if lines.count("\n") <= USUAL else 0
     for line in lines.split("\n"):
-        field = _kept_field(line) if len(line) <= LONGEST else _field(line)
+        field = _kept_field(line) if len(line) <= longest else _field(line)
         if field is not None:
             headers.take(*field)
     return headers
@@ -57,8 +62,8 @@ def _field(line: str) -> tuple[str, str] | None:
     if not line:
         return None
     name, colon, value = line.partition(":")
-    if not colon:
-        raise HTTPInputError("no colon in header line")
+    if not colon or len(name) > LONGEST_NAME:
+        raise HTTPInputError("no colon in header line, or late")
     headers = HTTPHeaders()
     headers.add(name, value.strip(HTTP_WHITESPACE))
     return next(iter(headers.get_all()))

@@ -96,6 +96,14 @@ async def test_what_comes_of_a_line_is_what_tornado_makes_of_it(ports, lines):
         assert await ask(ours, lines) == expected
 
 
+async def test_a_name_that_is_longer_than_any_is_malformed(ports):
+    """Tornado remembers a thousand of them, and each may have 64 KiB."""
+    ours, _ = ports
+    for more in (b"", b"X: 1\r\n" * 200):
+        assert await ask(ours, b"x" * 257 + b": 1\r\n" + more) == b"HTTP/1.1 400 Bad Request"
+        assert isinstance(await ask(ours, b"x" * 256 + b": 1\r\n" + more), list)
+
+
 def break_out(handler):
     handler._headers["X"] = "a\r\nY: b"
     handler.finish("hello")
