@@ -9,8 +9,8 @@ from .base import BaseHandler
 from .page import PageHandler
 
 HINT = (
-    "What was sent is more than this address takes. Go back and send less; of a server with very many tools, "
-    "tick either all of them or none."
+    "What was sent is more than this address takes. Go back and send less; where there are very many tools to tick, "
+    "untick a whole server."
 )
 
 
