@@ -219,6 +219,12 @@ class UnknownMethod(GatewayError):
     code = -32601
 
 
+class SamplingRefused(GatewayError):
+    """Nobody allows it (JSON-RPC -1, as the specification has it of a person who does not)."""
+
+    code = -1
+
+
 class InvalidParameters(GatewayError):
     """The method is known, what it is asked for is not (JSON-RPC -32602)."""
 

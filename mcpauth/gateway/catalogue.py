@@ -8,13 +8,14 @@ from typing import Literal, NamedTuple, Self
 from .. import log
 from ..ambient import Ambient
 from ..errors import BackendUnavailable, GatewayError, UnknownBackend
-from . import frames
+from . import declared, frames
 from .bridge import legacized
 from .eras import LEGACY, NEWEST_LEGACY
 from .frames import Frame
 from .listing import Kind
 from .modern.caller import normal
-from .probe import ModernOffer, Offer, probe
+from .offer import ModernOffer, Offer
+from .probe import probe, probe_further
 from .served import Served
 from .tools import Tool
 
@@ -39,13 +40,13 @@ State = Literal["starting", "ok", "failed"]
 
 
 class Asked(NamedTuple):
-    """What the answer to an initialize may depend on: all that the client says; None is what we say ourselves.
+    """What the answer to an initialize may depend on: all that the client says.
 
     A server may greet each client by its name. What it says to one is nothing for another.
     """
 
     version: str
-    said: bytes | None = None
+    said: bytes
 
     @classmethod
     def by(cls, initialize: Frame) -> Self | None:
@@ -79,7 +80,7 @@ class _Entry:
         self.last_line = ""
         self.offer: Offer | None = None
         self.offered_at = 0
-        self.greetings: dict[Asked, Frame] = {}  # what it answered to initialize
+        self.greetings: dict[Asked, Frame] = {}  # what it answered to initialize of clients
         self.varies = False  # it answers initialize now so, now otherwise
         self.probing: asyncio.Task[None] | None = None
         self.stale = False
@@ -205,19 +206,19 @@ class Catalogue:
         entry, asked = self._entry(backend), Asked.by(initialize)
         if entry.state != "ok" or entry.varies or asked is None or entry.offer is None:
             return None
-        if entry.offer.greeting is None and entry.offer.modern.discovered is not None:
+        offer = entry.offer.to(declared.by(initialize))
+        if offer.greeting is None and offer.modern.discovered is not None:
             # Over the bridge it is made of this anyway.
-            return frames.members(legacized.greeting(initialize, backend, entry.offer.modern.discovered)["result"])
-        # Few servers look at what a client says of itself: to others they say what they have said to us.
-        return entry.greetings.get(asked) or entry.greetings.get(asked._replace(said=None))
+            return frames.members(legacized.greeting(initialize, backend, offer.modern.discovered)["result"])
+        # Few servers look at what else a client says of itself: to others they say what they have said to us.
+        return entry.greetings.get(asked) or offer.greets(asked.version)
 
     def greeted(self, backend: str, initialize: Frame, result: Frame) -> None:
         """A client has got this."""
         entry, asked = self._entry(backend), Asked.by(initialize)
         if asked is not None:
             entry.greetings[asked] = result
-            theirs = [one for one in entry.greetings if one.said is not None]
-            for oldest in theirs[:-GREETINGS]:
+            for oldest in list(entry.greetings)[:-GREETINGS]:
                 del entry.greetings[oldest]
 
     def differs(self, backend: str) -> None:
@@ -286,7 +287,11 @@ class Catalogue:
             await asyncio.sleep(entry.not_before - asyncio.get_running_loop().time())
             entry.stale = False
             async with asyncio.timeout(self._probing):
-                entry.offer = await probe(entry.served)
+                offer = await probe(entry.served)
+            # Whether it is the same to all, it is asked once, and then only where it was not: it costs a process.
+            if before is None or before.differs:
+                offer = await probe_further(entry.served, offer)
+            entry.offer = offer
         except TimeoutError:
             self._failed(entry, f"no answer in {self._probing:.0f} seconds")
         except BackendUnavailable as error:
@@ -297,13 +302,13 @@ class Catalogue:
             logger.exception("backend_probe_failed", extra=log.fields(backend=entry.served.name))
             self._failed(entry, "unexpected error, see the log")
         else:
-            entry.served.speaks(entry.offer.greeting, entry.offer.modern.discovered, self._ambient)
+            entry.served.speaks(entry.offer, self._ambient)
             entry.served.repeat(entry.offer.modern.parameters)
             event = "backend_returned" if entry.state == "failed" else "backend_probed"
             entry.state, entry.reason, entry.last_line, entry.failures = "ok", None, "", 0
             entry.offered_at = self._ambient.now()
             if before is None or before.greeting != entry.offer.greeting:
-                entry.greetings = _greetings(entry.offer)
+                entry.greetings = {}
             about = log.fields(backend=entry.served.name, tools=len(entry.offer.tools))
             logger.info(event, extra=about)
             changed = frozenset() if before is None else entry.offer.differences(before)
@@ -349,11 +354,3 @@ class Catalogue:
         offered = entry.offer.tools.values() if entry.offer is not None else ()
         admitted = tuple(tool for tool in offered if entry.served.tools.admits(tool.name))
         return BackendState(entry.served.name, entry.state, entry.reason, admitted, entry.last_line)
-
-
-def _greetings(offer: Offer) -> dict[Asked, Frame]:
-    """What it was asked for by us, and what it agreed to instead: it would answer both with that."""
-    if offer.greeting is None:
-        return {}
-    agreed = frames.text(offer.greeting.get("protocolVersion"))
-    return {Asked(version): offer.greeting for version in (NEWEST_LEGACY, agreed) if version in LEGACY}

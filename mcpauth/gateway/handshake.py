@@ -5,7 +5,7 @@ from typing import Self
 import msgspec
 
 from ..errors import InvalidMessage, InvalidParameters
-from . import frames
+from . import declared, frames
 from .frames import Frame
 from .listing import ANNOUNCED
 
@@ -58,6 +58,11 @@ class Handshake:
         return text.decode() if len(text) <= SIZE else None
 
     @property
+    def declared(self) -> msgspec.Raw:
+        """What the client declares of itself."""
+        return declared.by(self.initialize)
+
+    @property
     def version(self) -> str:
         return frames.text(self.greeting.get("protocolVersion")) or ""
 
@@ -71,7 +76,7 @@ class Handshake:
 
     def agrees(self, greeting: Frame) -> bool:
         """Whether the client was told what ``greeting`` says, where it matters."""
-        return all(_same(self.greeting.get(key), greeting.get(key)) for key in ("protocolVersion", "capabilities"))
+        return agree(self.greeting, greeting)
 
     def make_room(self, uri: str) -> None:
         """Raises InvalidParameters when the client may not follow one more."""
@@ -87,6 +92,11 @@ class Handshake:
             for kind in ANNOUNCED.values()
             if bytes(frames.members(self.capabilities.get(kind.capability)).get("listChanged", b"")) == b"true"
         ]
+
+
+def agree(one: Frame, other: Frame) -> bool:
+    """Whether two servers are the same to a client, by what they said to initialize, or to server/discover."""
+    return all(_same(one.get(key), other.get(key)) for key in ("protocolVersion", "capabilities"))
 
 
 def _same(one: msgspec.Raw | None, other: msgspec.Raw | None) -> bool:

@@ -22,6 +22,8 @@ BACK_OFF = (1.0, 2.0, 5.0, 15.0, 60.0)
 # However soon the server wants us back.
 SOON = 0.1
 
+# For the server to begin its GET stream; some do so with its first message.
+STREAM = 1.0
 # A GET stream that lasted longer than this is none of the failures that are counted.
 STABLE = 20.0
 
@@ -84,14 +86,19 @@ class LegacyHttpSession(HttpSession):
             if not 200 <= response.status < 300:
                 raise self._upstream.refusal(response)
         if frames.text(frame.get("method")) == "notifications/initialized" and self._listening is None:
-            self._listening = asyncio.create_task(self._listen())
+            answered = asyncio.Event()
+            self._listening = asyncio.create_task(self._listen(answered))
+            # As long as there is none, what the server would say on it is lost: what it asks at once, as well.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(STREAM):
+                    await answered.wait()
 
     async def _leave(self) -> None:
         if self._session_id is not None:
             with await self._send("DELETE"):
                 pass
 
-    async def _listen(self) -> None:
+    async def _listen(self, answered: asyncio.Event) -> None:
         """The GET stream, for as long as the server has one."""
         now = asyncio.get_running_loop().time
         source, failures = EventSource(), 0
@@ -99,6 +106,7 @@ class LegacyHttpSession(HttpSession):
             began, before = now(), source.last_event_id
             try:
                 with await self._send("GET", last_event_id=before) as response:
+                    answered.set()
                     if response.status in (404, 405):
                         return
                     if is_stream(response):
@@ -114,6 +122,8 @@ class LegacyHttpSession(HttpSession):
             except Exception:
                 self._unexpected()
                 return
+            finally:
+                answered.set()
             if source.last_event_id != before or now() - began > STABLE:
                 failures = 0
             await asyncio.sleep(self._delay(source, failures))

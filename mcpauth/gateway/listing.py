@@ -62,6 +62,14 @@ class Listing:
         found = {tool.name: plain for tool in self.tools.values() if (plain := tools.plain(tool)) is not None}
         return Listing(self.capabilities, {**self.definitions, TOOLS: found})
 
+    def with_others(self, other: "Listing") -> "Listing":
+        """And what only the ``other`` has."""
+        definitions: dict[Kind, Definitions] = {}
+        for kind, own in self.definitions.items():
+            others = {key: one for key, one in other.definitions[kind].items() if key not in own}
+            definitions[kind] = own | others
+        return Listing({**other.capabilities, **self.capabilities}, definitions)
+
     def declares(self, capability: str, option: str | None = None) -> bool:
         """Whether the server has it, and the ``option`` of it."""
         about = self.capabilities.get(capability)

@@ -38,7 +38,8 @@ class Merged:
     async def request(self, principal: Principal, session: McpSession, method: str, frame: Frame) -> Answer:
         params = frames.members(frame.get("params"))
         if method in LISTS:
-            return _result(frame, await self._together.page(principal, LISTS[method], params))
+            page = await self._together.page(principal, LISTS[method], params, session.handshake.declared)
+            return _result(frame, page)
         match method:
             case "tools/call":
                 return await self._call(principal, session, frame)

@@ -2,27 +2,27 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, KeysView, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 
 from .. import log
-from ..errors import BackendUnavailable, UnknownMethod
+from ..errors import BackendUnavailable, SamplingRefused, UnknownMethod
 from . import eras, frames, listing
 from .backend import BackendSession
+from .declared import EVERYTHING, NOTHING, Declared
 from .frames import Frame
 from .listing import KINDS, TOOLS, Definitions, Kind, Listing
-from .modern import parameters
-from .modern.parameters import Parameter
+from .offer import ModernOffer, Offer, both
 from .ourselves import ABOUT_US
 from .served import Served
 
 logger = logging.getLogger(__name__)
 
-INITIALIZE = {"protocolVersion": eras.NEWEST_LEGACY, "capabilities": {}, "clientInfo": ABOUT_US}
-META = {eras.VERSION: eras.MODERN[-1], eras.CAPABILITIES: {}, eras.CLIENT: ABOUT_US}
+# Of what a server asks while it is asked itself, so much is answered, one after the other.
+QUESTIONS = 100
 # What is kept of one list.
 PAGES, ENTRIES, SIZE = 100, 10_000, 8 * 1024 * 1024
 
@@ -30,54 +30,13 @@ PAGES, ENTRIES, SIZE = 100, 10_000, 8 * 1024 * 1024
 SILENCE = 3.0
 # One that has answered server/discover, and may speak the older era as well.
 OTHER_ERA = 20.0
+# One that is known, and may offer something else to others.
+FURTHER = 20.0
 
 
-class ModernOffer:
-    """What a backend offers in the modern era; ``parameters`` are those that headers repeat, by tool.
-
-    ``discovered`` is what it said to server/discover; None of one that was not asked in this era.
-    """
-
-    def __init__(self, versions: Sequence[str], listing: Listing, discovered: Frame | None = None) -> None:
-        self.versions, self.listing, self.discovered = list(versions), listing, discovered
-        self.tools = listing.tools
-        self.parameters: Mapping[str, tuple[Parameter, ...]] = {
-            tool.name: found for tool in listing.tools.values() if (found := parameters.declared(tool.definition))
-        }
-
-
-class Offer:
-    """What a backend said of itself. Without a ``greeting`` it speaks the modern era only.
-
-    ``listing`` is as the older era has it, where the backend speaks it. To clients of the era that it does not
-    speak it offers the same, over a bridge; that, and what is common to all servers, is ``without_tasks``.
-    """
-
-    def __init__(self, greeting: Frame | None, listing: Listing, modern: ModernOffer | None) -> None:
-        self.greeting, self.listing = greeting, listing
-        self.without_tasks = listing.without_tasks()
-        self.modern = ModernOffer(eras.MODERN, self.without_tasks) if modern is None else modern
-        self.tools = listing.tools
-        self._keys = {kind: listing.definitions[kind] | self.modern.listing.definitions[kind] for kind in KINDS}
-
-    @property
-    def server(self) -> msgspec.Raw | None:
-        """What it says of itself."""
-        if self.modern.discovered is not None:
-            return frames.members(self.modern.discovered.get("_meta")).get(eras.SERVER)
-        return None if self.greeting is None else self.greeting.get("serverInfo")
-
-    def kinds(self) -> frozenset[Kind]:
-        """Those of which there is something, in either era."""
-        return self.listing.kinds() | self.modern.listing.kinds()
-
-    def keys(self, kind: Kind) -> KeysView[str]:
-        """What it lists of that kind, in either era."""
-        return self._keys[kind].keys()
-
-    def differences(self, before: "Offer") -> frozenset[Kind]:
-        """The kinds whose lists are not what they were ``before``."""
-        return self.listing.differences(before.listing) | self.modern.listing.differences(before.modern.listing)
+def meta(capabilities: Declared) -> dict[str, Any]:
+    """The envelope of our own requests, which declare this."""
+    return {eras.VERSION: eras.MODERN[-1], eras.CAPABILITIES: capabilities, eras.CLIENT: ABOUT_US}
 
 
 class Refused(BackendUnavailable):
@@ -85,12 +44,30 @@ class Refused(BackendUnavailable):
 
 
 async def probe(served: Served) -> Offer:
-    """Raises BackendUnavailable."""
+    """What it offers to one that declares everything, or nothing where it refuses such. Raises BackendUnavailable."""
+    try:
+        return await _ask(served, EVERYTHING)
+    except Refused:
+        return await _ask(served, NOTHING)
+
+
+async def probe_further(served: Served, offer: Offer) -> Offer:
+    """The same with what it offers to a client that declares nothing."""
+    try:
+        async with asyncio.timeout(FURTHER):
+            return both(offer, await _ask_again(served, NOTHING, offer))
+    except (BackendUnavailable, TimeoutError) as error:
+        about = log.bounded(backend=served.name, reason=str(error) or f"no answer in {FURTHER:.0f} seconds")
+        logger.info("backend_not_asked_further", extra=about)
+        return offer
+
+
+async def _ask(served: Served, capabilities: Declared) -> Offer:
     if served.legacy_only:
-        return await _legacy(served)
+        return await _legacy(served, capabilities)
     modern: ModernOffer | None = None
     try:
-        async with _opened(served) as session:
+        async with _opened(served, capabilities) as session:
             discovered, greeting = await session.era()
             if greeting is not None:
                 return Offer(greeting, await session.legacy_listing(greeting), None)
@@ -99,39 +76,67 @@ async def probe(served: Served) -> Offer:
     except BackendUnavailable:
         pass  # Some end when they hear what they do not know: the next one is asked otherwise.
     if modern is None:
-        return await _legacy(served)
+        return await _legacy(served, capabilities)
     try:
         # A process speaks the era that it hears first, so this needs another.
         async with asyncio.timeout(OTHER_ERA):
-            legacy = await _legacy(served)
+            legacy = await _legacy(served, capabilities)
     except (BackendUnavailable, TimeoutError):
         return Offer(None, modern.listing, modern)
     return Offer(legacy.greeting, legacy.listing, modern)
 
 
-async def _legacy(served: Served) -> Offer:
-    async with _opened(served) as session:
+async def _ask_again(served: Served, capabilities: Declared, like: Offer) -> Offer:
+    """In the eras that it is known to speak."""
+    modern: ModernOffer | None = None
+    if like.modern.discovered is not None:
+        async with _opened(served, capabilities) as session:
+            modern = await session.modern(await session.discover())
+        if like.greeting is None:
+            return Offer(None, modern.listing, modern)
+    legacy = await _legacy(served, capabilities)
+    return Offer(legacy.greeting, legacy.listing, modern)
+
+
+async def _legacy(served: Served, capabilities: Declared) -> Offer:
+    async with _opened(served, capabilities) as session:
         greeting = await session.initialize()
         return Offer(greeting, await session.legacy_listing(greeting), None)
 
 
 @asynccontextmanager
-async def _opened(served: Served) -> AsyncIterator["_Probe"]:
-    session = await served.ask()
+async def _opened(served: Served, capabilities: Declared) -> AsyncIterator["_Probe"]:
+    answers: asyncio.Queue[Frame] = asyncio.Queue(QUESTIONS)
+
+    def hear(frame: Frame) -> None:
+        """It may wait for an answer before it gives one."""
+        if "id" in frame and not answers.full():
+            answers.put_nowait(_answer(frame))
+
+    async def answer() -> None:
+        while True:
+            await session.notify(await answers.get())
+
+    session = await served.ask(hear)
+    answering = asyncio.create_task(answer())
     try:
-        yield _Probe(served.name, session)
+        yield _Probe(served.name, session, hear, capabilities)
     finally:
+        answering.cancel()
         await session.close()
 
 
 class _Probe:
-    def __init__(self, name: str, session: BackendSession) -> None:
-        self._name, self._session = name, session
+    def __init__(
+        self, name: str, session: BackendSession, hear: Callable[[Frame], None], capabilities: Declared
+    ) -> None:
+        self._name, self._session, self._hear = name, session, hear
+        self._capabilities = capabilities
         self._last = 0
 
     async def era(self) -> tuple[Frame | None, Frame | None]:
         """What the backend answers to server/discover, or else to initialize; neither when it refuses both."""
-        asked = [asyncio.create_task(self._result("server/discover", {"_meta": META}))]
+        asked = [asyncio.create_task(self.discover())]
         try:
             await asyncio.wait(asked, timeout=SILENCE)
             if (discovered := _of(asked[0])) is None or not _versions(discovered):
@@ -150,8 +155,12 @@ class _Probe:
                 task.cancel()
             await asyncio.gather(*asked, return_exceptions=True)
 
+    async def discover(self) -> Frame:
+        return await self._result("server/discover", {"_meta": meta(self._capabilities)})
+
     async def initialize(self) -> Frame:
-        greeting = await self._result("initialize", INITIALIZE)
+        about = {"protocolVersion": eras.NEWEST_LEGACY, "capabilities": self._capabilities, "clientInfo": ABOUT_US}
+        greeting = await self._result("initialize", about)
         await self._session.notify(frames.notification("notifications/initialized"))
         return greeting
 
@@ -159,7 +168,7 @@ class _Probe:
         return await self._listing(greeting, {})
 
     async def modern(self, discovered: Frame) -> ModernOffer:
-        listing = await self._listing(discovered, {"_meta": META})
+        listing = await self._listing(discovered, {"_meta": meta(self._capabilities)})
         return ModernOffer(_versions(discovered), listing, discovered)
 
     async def _listing(self, about: Frame, params: dict[str, Any]) -> Listing:
@@ -197,7 +206,7 @@ class _Probe:
         response: Frame = {}
         async for frame in self._session.request(frames.request(self._last, method, params)):
             if "method" in frame:
-                await self._decline(frame)
+                self._hear(frame)
             else:
                 response = frame
         if "result" not in response:
@@ -206,15 +215,19 @@ class _Probe:
             raise Refused(f"{self._name}: {method} failed: {why}")
         return frames.members(response["result"])
 
-    async def _decline(self, frame: Frame) -> None:
-        """We have no person to ask and no model; a backend that waits for an answer gets one."""
-        if "id" not in frame:
-            return
-        if frames.text(frame["method"]) == "ping":
-            await self._session.notify(frames.result(frame["id"], {}))
-        else:
-            refusal = UnknownMethod("this client offers nothing")
-            await self._session.notify(frames.failure(frame["id"], refusal))
+
+def _answer(asked: Frame) -> Frame:
+    """There is no person to ask, no model and no folder."""
+    match frames.text(asked["method"]):
+        case "ping":
+            return frames.result(asked["id"], {})
+        case "roots/list":
+            return frames.result(asked["id"], {"roots": []})
+        case "elicitation/create":
+            return frames.result(asked["id"], {"action": "cancel"})
+        case "sampling/createMessage":
+            return frames.failure(asked["id"], SamplingRefused("nobody is there who could allow it"))
+    return frames.failure(asked["id"], UnknownMethod("this client does not offer that"))
 
 
 def _of(task: asyncio.Task[Frame]) -> Frame | None:

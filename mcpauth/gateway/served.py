@@ -16,6 +16,7 @@ from .frames import Frame
 from .listing import TOOLS, Kind, Listing
 from .modern.caller import Caller
 from .modern.parameters import ByTool
+from .offer import Offer
 from .tools import Tool
 
 HANDOVER = 2.0
@@ -43,18 +44,18 @@ class Served:
         self._changed = tell
         self._backend.on_changed(tell)
 
-    def speaks(self, greeting: Frame | None, discovered: Frame | None, ambient: Ambient) -> None:
-        """What the backend says of itself in either era, None where it does not speak it."""
-        if discovered is None and greeting is not None:
+    def speaks(self, offer: Offer, ambient: Ambient) -> None:
+        """What the backend says of itself, in either era or in one."""
+        if offer.modern.discovered is None:
             if isinstance(self._bridge, ToLegacy):
-                self._bridge.greeting = greeting
+                self._bridge.offer = offer
             else:
-                self._cross(ToLegacy(self._backend, greeting, ambient, self._changed))
-        elif greeting is None and discovered is not None:
+                self._cross(ToLegacy(self._backend, offer, ambient, self._changed))
+        elif offer.greeting is None:
             if isinstance(self._bridge, ToModern):
-                self._bridge.discovered = discovered
+                self._bridge.offer = offer
             else:
-                self._cross(ToModern(self._backend, discovered, ambient))
+                self._cross(ToModern(self._backend, offer, ambient))
         else:
             self._cross(None)
         self._known.set()
@@ -66,10 +67,10 @@ class Served:
         """Nobody knows what it speaks: it is asked in the era of whoever asks."""
         self._known.set()
 
-    async def ask(self) -> BackendSession:
+    async def ask(self, listener: Callable[[Frame], None]) -> BackendSession:
         """For whoever asks what it offers: the backend itself, in a session of no era yet."""
         await self._ready()
-        return await self._backend.open(lambda frame: None)
+        return await self._backend.open(listener)
 
     async def open(self, listener: Callable[[Frame], None], caller: Caller) -> BackendSession:
         """For a legacy client, with whatever the backend speaks."""

@@ -106,6 +106,7 @@ class Single:
         offer = await self._catalogue.remembered(self.name)
         if offer is None or session.linked(self.name):
             return None
+        offer = offer.to(session.handshake.declared)
         listing = offer.listing if offer.greeting is not None else offer.without_tasks
         if not listing.declares(kind.capability):
             return frames.failure(frame["id"], UnknownMethod(f"the server {self.name} has no {kind.capability}"))

@@ -8,16 +8,17 @@ from . import frames
 from .back_off import BackOff
 from .backend import ENDED
 from .children import Place
+from .declared import NOTHING
 from .exchange import Exchange, Pace, SharedPace
 from .frames import Frame
 from .listing import ANNOUNCED
 from .modern.caller import Caller
 from .modern.envelope import without_logs
-from .probe import META
+from .probe import meta
 from .stdio_session import Program, StdioSession
 
 # What we want to know ourselves. The id is none of those that requests of clients have.
-WANTED = {"notifications": dict.fromkeys(ANNOUNCED, True), "_meta": META}
+WANTED = {"notifications": dict.fromkeys(ANNOUNCED, True), "_meta": meta(NOTHING)}
 LISTEN = frames.request("lists", "subscriptions/listen", WANTED)
 
 

@@ -13,7 +13,7 @@ from .catalogue import Catalogue
 from .frames import Frame
 from .listing import KINDS, PROMPTS, TEMPLATES, TOOLS, Kind, Listing
 from .names import Names, PublishedNames
-from .probe import Offer
+from .offer import Offer
 from .served import Served
 from .uri_owners import UriOwners
 
@@ -64,10 +64,14 @@ class Together:
             union["resources"] = {**subscribe, "listChanged": True}
         return union | {simple: {} for simple in ("completions", "logging") if any_has(simple)}
 
-    async def page(self, principal: Principal, kind: Kind, params: Frame) -> dict[str, Any]:
-        """What the principal may see of the list, from the cursor on. Raises InvalidParameters."""
+    async def page(self, principal: Principal, kind: Kind, params: Frame, declared: msgspec.Raw) -> dict[str, Any]:
+        """What the principal may see of the list, from the cursor on, with a client that declares this of itself.
+
+        Raises InvalidParameters.
+        """
         begin = cursor.read(kind, params.get("cursor"))
-        listings, names = await self._listings(kind)
+        offers, names = await self._offers(kind)
+        listings = self._halves({name: offer.to(declared) for name, offer in offers.items()})
         found: list[msgspec.Raw] = []
         size = 0
         for backend, position, key in self._from(begin, kind, listings):
@@ -180,22 +184,23 @@ class Together:
 
     async def _owner(self, names: Names, kind: Kind, published: str) -> Owner | None:
         if names.owner(published) is None:
-            await self._listings(kind)  # The client may ask before anybody has seen a list.
+            await self._offers(kind)  # The client may ask before anybody has seen a list.
         return names.owner(published)
 
-    async def _listings(self, kind: Kind) -> tuple[dict[str, Listing], dict[Owner, str]]:
+    async def _offers(self, kind: Kind) -> tuple[dict[str, Offer], dict[Owner, str]]:
         """Of the backends that are there, in the owner's order; and under which names."""
-        listings = self._halves(await self._catalogue.offers())
+        offers = await self._catalogue.offers()
         if kind not in (TOOLS, PROMPTS):
             self._uris.update(self._catalogue.known())
-            return listings, {}
+            return offers, {}
+        listings = self._halves(offers)
         published = self._published.get(kind)
         if published is None or published[0] != listings:
             names = self._names.tools if kind is TOOLS else self._names.prompts
             # All of them get their names now, in one order, whoever asks first and whatever they may see.
             keys = [(backend, key) for backend, listing in listings.items() for key in listing.definitions[kind]]
             published = self._published[kind] = listings, await names.publish(keys, self._backends)
-        return published
+        return offers, published[1]
 
     def _halves(self, offers: Mapping[str, Offer | None]) -> dict[str, Listing]:
         heard = {name: offer for name, offer in offers.items() if offer is not None and name in self._backends}

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from . import uri_template
 from .listing import RESOURCES, TEMPLATES, Kind
-from .probe import Offer
+from .offer import Offer
 
 # Of one user.
 FOUND = 100

@@ -51,7 +51,7 @@ async def test_after_it_was_asked_what_it_offers_no_child_goes_on(serve, child, 
     gateway = await serve(child("fake", args=("-c", program, "a")), child("new", args=("-c", program, "--dual", "b")))
     assert [state.state for state in await gateway.settled()] == ["ok", "ok"]
     pids = started.read_text().split()
-    assert len(pids) == 3
+    assert len(pids) == 6
     for number in pids:
         await gone(int(number))
 

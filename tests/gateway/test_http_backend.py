@@ -316,6 +316,22 @@ async def test_a_server_without_a_stream_is_asked_once(connect, far, status):
     assert far.of("DELETE") == []
 
 
+async def test_before_anything_is_asked_there_is_a_stream_for_what_the_server_asks(connect, far):
+    opened = []
+
+    async def listen(handler):
+        await asyncio.sleep(0.05)
+        opened.append(headers_of(handler)["Mcp-Session-Id"])
+        await handler.event(retry=0)
+        await handler.gone
+
+    async def call(handler):
+        handler.reply(handler.text(str(headers_of(handler)["Mcp-Session-Id"] in opened)))
+
+    far.acts |= {"GET": listen, "tools/call": call}
+    assert await (await connect()).text("echo") == "True"
+
+
 async def test_an_answer_that_was_cut_is_resumed(connect, far):
     async def act(handler):
         await handler.event(id="a-1", retry=0)
@@ -640,6 +656,7 @@ async def test_a_notification_that_is_refused_is_no_error_of_the_client_s(connec
 
 async def test_nothing_is_left_of_a_gateway_that_was_closed(connect, far):
     async def listen(handler):
+        await handler.event(retry=0)
         await handler.gone
 
     async def act(handler):
@@ -734,6 +751,9 @@ async def test_who_only_listens_goes_on_hearing_when_the_server_has_ended_the_se
         subscribed.put_nowait(handler.message["params"]["uri"])
 
     async def end(handler):
+        if over.is_set():
+            await far.refuse_stream(handler)
+            return
         await over.wait()
         handler.reply(status=404, error={"code": -32001, "message": "Session not found"})
 

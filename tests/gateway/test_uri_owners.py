@@ -1,7 +1,7 @@
 import msgspec
 
 from mcpauth.gateway.listing import RESOURCES, TEMPLATES, Listing
-from mcpauth.gateway.probe import Offer
+from mcpauth.gateway.offer import Offer
 from mcpauth.gateway.uri_owners import UriOwners
 
 

@@ -13,6 +13,7 @@ from ..backend import LEFT, Backend
 from ..frames import Frame
 from ..modern.caller import Caller
 from ..modern.shared import SharedSessions
+from ..offer import Offer
 from . import modernized, tasks
 from .legacy_call import LegacyCall, Round, responses
 from .legacy_session import LegacySession
@@ -27,10 +28,10 @@ OPENING = 60.0
 
 
 class ToLegacy:
-    """``greeting`` is what the server answers to initialize."""
+    """``offer`` is what the server said of itself."""
 
-    def __init__(self, backend: Backend, greeting: Frame, ambient: Ambient, changed: Callable[[], None]) -> None:
-        self.greeting = greeting
+    def __init__(self, backend: Backend, offer: Offer, ambient: Ambient, changed: Callable[[], None]) -> None:
+        self.offer = offer
         self._backend, self._changed = backend, changed
         self._sessions = SharedSessions(backend.name, self._open, "session", backend.idle_stop, ambient)
         self._opened: set[LegacySession] = set()
@@ -45,7 +46,8 @@ class ToLegacy:
         match frames.text(frame["method"]):
             case "server/discover":
                 discovered = Round(frame)
-                discovered.finish(modernized.discovered(frame["id"], self.greeting))
+                greeting = self.offer.to(caller.capabilities).greeting or {}
+                discovered.finish(modernized.discovered(frame["id"], greeting))
                 return discovered
             case "subscriptions/listen":
                 subscription = Subscription(frame)

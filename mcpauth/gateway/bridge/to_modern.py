@@ -14,6 +14,7 @@ from ..frames import Frame
 from ..listing import ANNOUNCED
 from ..log_message import LEVELS
 from ..modern.caller import Caller
+from ..offer import Offer
 from . import legacized, questions, tasks
 from .legacized import Envelope
 from .listening import Listening
@@ -26,10 +27,10 @@ COMPLETE = frames.raw("complete")
 
 
 class ToModern:
-    """``discovered`` is what the server answers to server/discover."""
+    """``offer`` is what the server said of itself."""
 
-    def __init__(self, backend: Backend, discovered: Frame, ambient: Ambient) -> None:
-        self.discovered = discovered
+    def __init__(self, backend: Backend, offer: Offer, ambient: Ambient) -> None:
+        self.offer = offer
         self.retired = False
         self._backend, self._ambient = backend, ambient
         self._sessions: set[ToModernSession] = set()
@@ -165,7 +166,7 @@ class ToModernSession:
         capabilities = frames.raw(tasks.undeclared(declared))
         self._caller = self._caller._replace(capabilities=capabilities)
         self._envelope = Envelope(capabilities, params.get("clientInfo"))
-        discovered = self._bridge.discovered
+        discovered = self._bridge.offer.to(capabilities).modern.discovered or {}
         served = frames.members(discovered.get("capabilities"))
         lists = [
             key

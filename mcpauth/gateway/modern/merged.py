@@ -44,7 +44,7 @@ class ModernMerged:
         method, about = read
         params = about.params
         if method in LISTS:
-            page = await self._together.page(principal, LISTS[method], params)
+            page = await self._together.page(principal, LISTS[method], params, about.capabilities)
             return _result(frame, {**results.UNCACHED, **page})
         match method:
             case "server/discover":

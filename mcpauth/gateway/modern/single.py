@@ -15,7 +15,7 @@ from ..eras import SERVER
 from ..frames import Frame
 from ..listing import ANNOUNCED, LIST_CHANGED
 from ..load import Load
-from ..probe import ModernOffer
+from ..offer import ModernOffer
 from ..served import Served
 from ..single import BY_METHOD, EMPTY
 from . import incoming, parameters, results
@@ -77,8 +77,10 @@ class ModernSingle:
         offer = await self._catalogue.remembered(self._served.name)
         if offer is None:
             return None
+        offer = offer.to(about.capabilities)
         if kind is None:
-            return None if offer.modern.discovered is None else {**offer.modern.discovered, **results.UNCACHED}
+            discovered = offer.modern.discovered if offer.certain else None
+            return None if discovered is None else {**discovered, **results.UNCACHED}
         listed = self._served.listed(principal, offer.modern.listing, kind)
         if not listed and not offer.modern.listing.declares(kind.capability) and self._may_do_all(principal):
             raise UnknownMethod(f"the server {self._served.name} has no {kind.capability}")

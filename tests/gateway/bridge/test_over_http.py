@@ -191,6 +191,7 @@ async def test_what_an_old_server_says_on_its_stream_is_told_to_who_listens(conn
     go_on = asyncio.Event()
 
     async def publish(handler):
+        await handler.event(retry=0)
         await go_on.wait()
         await handler.event({"method": "notifications/tools/list_changed"})
         await handler.event({"method": "notifications/resources/updated", "params": {"uri": "a:1"}})

@@ -97,7 +97,7 @@ async def test_questions_of_two_grants_do_not_meet(client, old):
         (key,) = result["inputRequests"]
         last = (await modern.request("tools/call", retry(CALL, result, {key: answer})))["result"]
         assert json.loads(last["content"][0]["text"])[1] == answer
-    assert len(old.streams) == 3  # with the one that asked what there is
+    assert len(old.streams) == 4  # with the two that asked what there is
 
 
 async def test_another_grant_cannot_answer(client, old):

@@ -83,7 +83,7 @@ async def test_what_failed_in_the_running_server_is_told_as_of_a_stopped_one(tmp
     reasons: dict[str, str] = {}
     for served in made:
         with pytest.raises(GatewayError) as failed:
-            await served.ask()
+            await served.ask(print)
         reasons[served.name] = failed.value.message
         assert "/nowhere" not in failed.value.message
     await reaper.close()
