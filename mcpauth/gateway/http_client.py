@@ -174,7 +174,7 @@ def _line(name: str, value: str) -> bytes:
     """Raises ValueError for what would be more lines than one."""
     if END_OF_LINE.search(f"{name}{value}"):
         raise ValueError(f"a line break in the header {name}")
-    return f"{name}: {value}\r\n".encode()
+    return f"{name}: {value}\r\n".encode("utf-8", "surrogateescape")  # An event id goes back as it came.
 
 
 _kept_line = lru_cache(KEPT)(_line)

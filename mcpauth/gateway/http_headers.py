@@ -49,4 +49,8 @@ def _expand(name: str, value: str, environ: Mapping[str, str]) -> str:
     expanded = REFERENCE.sub(of_environment, value).strip()
     if CONTROL.search(expanded):
         raise HeaderError(name, "the value has a line break or another control character in it")
+    try:
+        expanded.encode()
+    except UnicodeEncodeError:
+        raise HeaderError(name, "the value is no UTF-8") from None
     return expanded

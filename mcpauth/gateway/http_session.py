@@ -184,7 +184,7 @@ class HttpSession:
     def _heard(self, frame: Frame, sent: Sent | None) -> bool:
         """After its response nobody reads the request's stream any more."""
         waiting = sent is not None and sent.number in self._in_flight
-        return self._in_flight.heard(frame, sent.exchange if sent is not None and waiting else None)
+        return self._in_flight.heard(frame, sent.exchange if sent is not None and waiting else None, alone=True)
 
     def _unexpected(self) -> BackendUnavailable:
         """To be called while the exception is handled."""

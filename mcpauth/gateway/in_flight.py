@@ -81,16 +81,16 @@ class InFlight:
         self._waiting[self._last] = exchange
         return Sent(self._last, frame, sent, exchange)
 
-    def heard(self, frame: Frame, about: Exchange | None) -> bool:
+    def heard(self, frame: Frame, about: Exchange | None, *, alone: bool = False) -> bool:
         """A frame of the backend's; where it does not say what it belongs to, it is ``about`` this request.
 
-        Whether it belongs to any.
+        ``alone``: it came on a stream that waits for nobody else. Whether it belongs to any.
         """
         method = frame.get("method")
         if method is None:
             return self._answered(frame, about)
         if frames.text(method) == "notifications/progress":
-            return self._progressed(frame)
+            return self._progressed(frame, about, alone)
         if (number := _subscription(frame.get("params"))) is not None:
             return self._published(number, frame)
         if about is not None:
@@ -196,12 +196,14 @@ class InFlight:
             exchange.put({**frame, "params": _tagged(frame["params"], exchange.request_id)})
         return exchange is not None
 
-    def _progressed(self, frame: Frame) -> bool:
+    def _progressed(self, frame: Frame, about: Exchange | None, alone: bool) -> bool:
         params = frames.members(frame.get("params"))
         token = frames.integer(params.get("progressToken"))
         exchange = None if token is None else self._waiting.get(token)
         if exchange is None or exchange.token is None:
             return False
+        if alone and exchange is not about and exchange.full:
+            return True  # Nothing stops what comes, so it is left out; there will be more.
         frame["params"] = frames.raw({**params, "progressToken": exchange.token})
         exchange.put(frame)
         return True

@@ -65,7 +65,10 @@ def _field(line: str) -> tuple[str, str] | None:
     if not colon or len(name) > LONGEST_NAME:
         raise HTTPInputError("no colon in header line, or late")
     headers = HTTPHeaders()
-    headers.add(name, value.strip(HTTP_WHITESPACE))
+    try:
+        headers.add(name, value.strip(HTTP_WHITESPACE))
+    except HTTPInputError:
+        raise HTTPInputError(f"the header {name!a} has a name or a value that cannot be") from None  # It is secret.
     return next(iter(headers.get_all()))
 
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+from collections import defaultdict
 
 import pytest
 
 from mcpauth.gateway import stray
 from mcpauth.gateway.configuration import RemoteServer
+from mcpauth.gateway.exchange import HIGH
 from mcpauth.gateway.http import HttpBackend
 from mcpauth.gateway.served import Served
 from mcpauth.gateway.sse import EventSource
@@ -110,6 +112,45 @@ async def test_so_is_the_stream_of_what_belongs_to_no_request(serve, monkeypatch
         await client.request("ping")
     assert not more.done()
     more.cancel()
+    await client.gateway.close()
+    await far.close()
+
+
+async def test_progress_that_comes_elsewhere_does_not_pile_up_for_who_does_not_read(serve, monkeypatch):
+    monkeypatch.setattr(stray, "PAUSE", 0.0)
+    far, go_on = McpHttpServer(), asyncio.Event()
+    streams = defaultdict(asyncio.get_running_loop().create_future)  # by session
+
+    async def listen(handler):
+        handler.set_header("Content-Type", "text/event-stream")
+        await handler.flush()
+        streams[handler.request.headers["Mcp-Session-Id"]].set_result(handler)
+        await handler.gone
+
+    async def call(handler):
+        token = handler.message["params"]["_meta"]["progressToken"]
+        await handler.event({"method": "notifications/progress", "params": {"progressToken": token, "progress": 0}})
+        stream = await streams[handler.request.headers["Mcp-Session-Id"]]
+        for progress in range(1, 201):
+            about = {"progressToken": token, "progress": progress}
+            await stream.event({"method": "notifications/progress", "params": about})
+        await stream.event({"method": "notifications/message", "params": {"level": "info", "data": "all was said"}})
+        await go_on.wait()
+        await handler.answer(handler.text("done"))
+        handler.finish()
+
+    far.acts |= {"GET": listen, "tools/call": call}
+    client = Client(await serve(Served(HttpBackend("remote", RemoteServer(url=far.url), {}))), "remote")
+    await client.initialize()
+    heard = client.listen()
+    params = {"name": "echo", "arguments": {}, "_meta": {"progressToken": "mine"}}
+    replies = (await client.send("tools/call", params)).replies
+    assert json.loads(await anext(replies))["params"]["progress"] == 0
+    assert b"all was said" in await anext(heard)
+    go_on.set()
+    rest = [json.loads(message) async for message in replies]
+    assert rest.pop()["result"]["content"][0]["text"] == "done"
+    assert [one["params"]["progress"] for one in rest] == list(range(1, HIGH + 1))
     await client.gateway.close()
     await far.close()
 

@@ -42,6 +42,7 @@ def test_variables_are_expanded(value, expanded):
         ("X-Key", "${LINES}", "line break"),
         ("X-Key", "s3cret\r\nX-Other: 1", "line break"),
         ("X-Key", "s3cret\0", "control character"),
+        ("X-Key", "s3cret\udcff", "is no UTF-8"),
         ("X-Key\n", "s3cret", "is no name of a header"),
         ("X Key", "s3cret", "is no name of a header"),
         ("", "s3cret", "is no name of a header"),

@@ -34,7 +34,8 @@ class Far:
         self.connections += 1
         try:
             while True:
-                head = (await reader.readuntil(b"\r\n\r\n")).decode()
+                self.raw = await reader.readuntil(b"\r\n\r\n")
+                head = self.raw.decode(errors="replace")
                 length = next((line[16:] for line in head.split("\r\n") if line.startswith("Content-Length: ")), "0")
                 body = b"" if self.early else await reader.readexactly(int(length))
                 self.heard.append((head, body))
@@ -104,6 +105,12 @@ async def test_what_is_sent(far, upstream):
         assert named.pop("content-length", None) == length
         assert named == {"host": f"127.0.0.1:{far.port}", "accept": "application/json", "x-ours": "2", "x-other": "é"}
     assert far.connections == 1
+
+
+async def test_an_event_id_goes_back_as_it_came(far, upstream):
+    far.said.append(answer())
+    await ask(upstream, "GET", {"Last-Event-ID": b"\xff1".decode("utf-8", "surrogateescape")}, None)
+    assert b"\r\nLast-Event-ID: \xff1\r\n" in far.raw
 
 
 @pytest.mark.parametrize("headers", [{"X": "a\r\nY: b"}, {"X": "a\nb"}, {"X\r\nY": "b"}, {"X": "a\0"}])

@@ -104,6 +104,14 @@ async def test_a_name_that_is_longer_than_any_is_malformed(ports):
         assert isinstance(await ask(ours, b"x" * 256 + b": 1\r\n" + more), list)
 
 
+async def test_what_a_malformed_header_says_is_not_in_the_log(ports, caplog):
+    ours, _ = ports
+    with caplog.at_level("INFO"):
+        assert await ask(ours, b"X-Api-Key: topsecret\x01\r\n") == b"HTTP/1.1 400 Bad Request"
+    assert "X-Api-Key" in caplog.text
+    assert "topsecret" not in caplog.text
+
+
 def break_out(handler):
     handler._headers["X"] = "a\r\nY: b"
     handler.finish("hello")
