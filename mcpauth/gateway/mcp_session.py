@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 OPENING = 60.0
 # For a backend to take what it is told beside the client's requests.
 TELLING = 5.0
+# For the client to answer what the backend asks when it is initialized; and for that to act by the answer.
+ANSWERING, ACTING = 2.0, 0.2
 # Requests of a client that may be under way: they go on when it leaves, so nothing else bounds them. As many more
 # messages may be on their way beside them: it can still cancel, and answer what it is asked.
 UNDER_WAY = 256
@@ -43,6 +45,7 @@ class Link:
         self.session: BackendSession
         self.greeting: Frame = {}  # what it answered to initialize
         self.initialized = False  # it was told that the client is
+        self.asked = False  # it has asked the client for something
 
     @property
     def logs(self) -> bool:
@@ -179,6 +182,7 @@ class McpSession:
     def outward(self, link: Link, frame: Frame) -> Frame | None:
         """What the client gets of a request or notification of the backend's."""
         if "id" in frame:
+            link.asked = True
             return self._requests.ask(link, frame)
         method = frames.text(frame["method"])
         if method == "notifications/cancelled":
@@ -318,17 +322,36 @@ class McpSession:
             raise UnknownSession(f"the server {link.name} is not what it was: initialize again")
         link.initialized = True
         await link.session.notify(frames.notification("notifications/initialized"))
+        if self.mailbox.listened_to and "roots" in frames.members(self.handshake.declared):
+            await self._let_it_ask(link)
         if self.handshake.log_level is not None and link.logs:
             await self._tell(link, frames.request(0, SET_LEVEL, {"level": self.handshake.log_level}))
         for number, (uri, backend) in enumerate(self.subscribed.items(), 1):
             if backend == link.name:
                 await self._tell(link, frames.request(number, SUBSCRIBE, {"uri": uri}))
 
+    async def _let_it_ask(self, link: Link) -> None:
+        """Some ask for the roots when they are initialized, and can do nothing before they have them.
+
+        What a backend asks at once, it has asked when it answers a ping.
+        """
+        await self._tell(link, frames.request(0, "ping", {}))
+        if link.asked:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ANSWERING):
+                    await self._requests.answered(link)
+            await asyncio.sleep(ACTING)
+
     async def _tell(self, link: Link, frame: Frame) -> None:
         """A request whose answer makes no difference to the client."""
-        with contextlib.suppress(BackendUnavailable, TimeoutError):
+        try:
             async with asyncio.timeout(TELLING):
                 await last(link.session.request(frame), lambda aside: self._heard(link, aside))
+        except BackendUnavailable:
+            pass
+        except TimeoutError:
+            # What waits for an answer for ever would be taken for what the backend's questions are about.
+            await link.session.notify(frames.notification("notifications/cancelled", {"requestId": frame["id"]}))
 
     def _may_update(self, link: Link, frame: Frame) -> bool:
         """No backend speaks of what the client has subscribed to with another."""

@@ -1,5 +1,6 @@
 """Requests of backends to the client (sampling, elicitation, roots, ping) and the way back of its answers."""
 
+import asyncio
 from typing import Generic, NamedTuple, TypeVar
 
 import msgspec
@@ -25,6 +26,7 @@ class ServerRequests(Generic[L]):
     def __init__(self) -> None:
         self._asked: dict[int, _Asked[L]] = {}
         self._last = 0
+        self._fewer = asyncio.Event()
 
     def ask(self, link: L, frame: Frame) -> Frame:
         self._last += 1
@@ -50,6 +52,7 @@ class ServerRequests(Generic[L]):
         for number, asked in self._asked.items():
             if asked.link is link and wanted is not None and _same(asked.request_id, wanted):
                 del self._asked[number]
+                self._fewer.set()
                 return {**frame, "params": frames.raw({**params, "requestId": number})}
         return frame
 
@@ -57,7 +60,14 @@ class ServerRequests(Generic[L]):
         """Who asked, and the client's answer with their own id; None when nobody did (any more)."""
         number = frames.identifier(frame["id"])
         asked = self._asked.pop(number, None) if isinstance(number, int) else None
+        self._fewer.set()
         return None if asked is None else (asked.link, {**frame, "id": asked.request_id})
+
+    async def answered(self, link: L) -> None:
+        """Until there is an answer to all that it has asked, or it is asked no more."""
+        while any(asked.link is link for asked in self._asked.values()):
+            self._fewer.clear()
+            await self._fewer.wait()
 
     def progress(self, frame: Frame) -> tuple[L, Frame] | None:
         """The same for the client's notifications/progress."""

@@ -52,6 +52,7 @@ class SharedChild(StdioSession):
         super().__init__(name, lambda frame: None, ambient, place, ended)
         self.greeting: Frame = {}
         self.private = private
+        self._initialized = False  # it was told that its client is
         self._members: set[Member] = set()
         self._askers: dict[int | str, Member] = {}
         self._users: set[str] = set()  # who has said anything to it
@@ -74,7 +75,6 @@ class SharedChild(StdioSession):
             raise
         if "error" in self.greeting:
             await self.close(f"the server {self._name} refused to initialize")
-        self._tell(INITIALIZED)
 
     @property
     def busy(self) -> bool:
@@ -106,6 +106,10 @@ class SharedChild(StdioSession):
 
     def ask(self, member: "Member", frame: Frame) -> Exchange:
         self._refuse_retired()
+        if not self._initialized:
+            # What it asks for then, it asks of whoever is at work.
+            self._initialized = True
+            self._tell(INITIALIZED)
         exchange = self._send(frame)
         exchange.owner, exchange.whose = member, member.grant_id if self.private else member.user
         exchange.unread = member.unread

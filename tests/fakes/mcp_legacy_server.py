@@ -1,7 +1,9 @@
 """A stdio MCP server of the older era alone, that asks its client for things. Plain standard library.
 
 Its tools are named in ``call``. ``--quiet`` declares neither log messages nor changes of anything; with ``--tasks``
-some of its tools can be called as tasks (2025-11-25), one of them only so.
+some of its tools can be called as tasks (2025-11-25), one of them only so. With ``--roots`` it asks for the roots when
+it is initialized by a client that has some, as the file server of the npm registry does, and its tool ``where`` is no
+use before it has them.
 """
 
 import asyncio
@@ -12,9 +14,12 @@ import sys
 ASKED = {}  # our ids -> who waits for the answer
 TASKS = {}  # ids of requests -> their tasks
 SEEN = {"initialize": [], "levels": [], "subscribed": [], "unsubscribed": [], "cancelled": [], "runs": 0, "frames": []}
+SEEN |= {"answers": []}
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
 VISITED = []
-GIVE_UP = asyncio.Event()
+GIVE_UP, ASK = asyncio.Event(), asyncio.Event()
+ROOTS = []
+PIECE = []  # not empty: what is said is kept, and sent in one piece with what comes after that
 
 
 class Failure(Exception):
@@ -25,7 +30,8 @@ class Failure(Exception):
 
 def send(**message):
     sys.stdout.write(json.dumps({"jsonrpc": "2.0", **message}) + "\n")
-    sys.stdout.flush()
+    if not PIECE:
+        sys.stdout.flush()
 
 
 def notify(method, **params):
@@ -69,6 +75,29 @@ async def call(request_id, params):
         case "now":
             GIVE_UP.set()
             return text("now")
+        case "ask_later":  # when another call says so, or is cancelled
+            await ASK.wait()
+            return text(await asyncio.gather(*(ask(one["method"], one["params"]) for one in given["requests"])))
+        case "let_ask":
+            PIECE.append(True)
+            ASK.set()
+            while not ASKED:  # noqa: ASYNC110 - in the next turns of the loop
+                await asyncio.sleep(0)
+            PIECE.clear()
+            if given.get("later"):
+                sys.stdout.flush()
+                await GIVE_UP.wait()
+            return text("asked")
+        case "ask_afterwards":
+            PIECE.append(True)
+            send(id=request_id, result=text("soon"))
+            for number, one in enumerate(given["requests"]):
+                send(**(one if "notifications" in one["method"] else {"id": f"after-{number}", **one}))
+            PIECE.clear()
+            sys.stdout.flush()
+            return None
+        case "where":
+            return text(ROOTS) if ROOTS else {**text("access denied"), "isError": True}
         case "visit":
             if not VISITED:
                 VISITED.append(True)
@@ -170,22 +199,34 @@ async def serve(message):
 
 async def answer(message):
     try:
-        send(id=message["id"], result=await serve(message))
+        if (result := await serve(message)) is not None:
+            send(id=message["id"], result=result)
     except Failure as failure:
         send(id=message["id"], error=failure.about)
     finally:
         TASKS.pop(message["id"], None)
 
 
+async def look_around():
+    answer = await ask("roots/list", {})
+    await asyncio.sleep(0.02)  # The disk is looked at.
+    ROOTS.extend(one["uri"] for one in answer.get("result", {}).get("roots", []))
+
+
 def heard(message):
     if "method" not in message:
+        SEEN["answers"].append({key: message[key] for key in ("id", "result", "error") if key in message})
         waiting = ASKED.pop(message["id"], None)
         if waiting is not None and not waiting.done():
             waiting.set_result({key: message[key] for key in ("result", "error") if key in message})
     elif "id" in message:
         TASKS[message["id"]] = asyncio.create_task(answer(message))
+    elif message["method"] == "notifications/initialized":
+        if "--roots" in sys.argv and "roots" in SEEN["initialize"][-1]["capabilities"]:
+            TASKS["roots"] = asyncio.create_task(look_around())
     elif message["method"] == "notifications/cancelled":
         SEEN["cancelled"].append(message["params"]["requestId"])
+        ASK.set()
         if (task := TASKS.get(message["params"]["requestId"])) is not None:
             task.cancel()
 

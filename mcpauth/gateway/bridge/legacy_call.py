@@ -16,6 +16,7 @@ from ..log_message import LEVELS
 from ..modern import results
 from ..modern.caller import Caller
 from . import modernized, questions
+from .questions import Question
 
 # A server that asks several things at once writes them one after the other.
 MOMENT = 0.05
@@ -50,28 +51,29 @@ class Round(Exchange):
 
 class LegacyCall:
     """``suspended`` is called when its questions are on their way to the client, and gives the `requestState`;
-    ``tell`` takes answers and cancellations to the server."""
+    ``tell`` takes answers and cancellations to the server, ``left`` the questions that nobody has answered in it."""
 
     def __init__(self, caller: Caller, frame: Frame, suspended: Callable[["LegacyCall"], str]) -> None:
         self.caller = caller
         self.frame: Frame | None = frame  # until the server has it for good
         self.bound_to = b""  # what its requestState is bound to
         self.method = frames.text(frame["method"]) or ""
-        self.number = 0  # its id at the server, once it was sent
+        self.number = 0  # its id at the server; none before it is sent
         self.answered = False  # by the server, with whatever
         self.server: msgspec.Raw | None = None  # what the server says of itself
         self.tell: Callable[[Frame], None] = lambda _: None
+        self.left: Callable[[LegacyCall, list[Question]], None] = lambda call, questions: None
         self.grown: Callable[[], None] = lambda: None  # while it waits for the client
         self.task: asyncio.Task[None] | None = None
         self._suspended = suspended
-        self._questions: dict[str, Frame] = {}
+        self._questions: dict[str, Question] = {}
         self._asked = 0
         self._round: Round | None = None
         self._token: msgspec.Raw | None = None
         self._level: str | None = None
         self._retries = False  # the server is to be asked again, with the same, once the client has answered
         self._ended: Frame | GatewayError | None = None
-        self._room = asyncio.Event()
+        self._room, self._news = asyncio.Event(), asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self, frame: Frame) -> Round:
@@ -80,6 +82,7 @@ class LegacyCall:
         self._token, self._level = meta.get("progressToken"), frames.text(meta.get(LOG_LEVEL))
         current = self._round = Round(frame, self)
         self._room.set()
+        self._news.set()
         if self._ended is not None:
             self._end(self._ended)
         elif self._questions:
@@ -97,14 +100,19 @@ class LegacyCall:
         return self._round is None
 
     @property
-    def failed(self) -> bool:
-        return isinstance(self._ended, GatewayError)
+    def ended(self) -> bool:
+        return self._ended is not None
+
+    @property
+    def failure(self) -> GatewayError | None:
+        """Why nothing comes of it."""
+        return self._ended if isinstance(self._ended, GatewayError) else None
 
     @property
     def weight(self) -> int:
         """Of what the client has not got yet, or may have to be asked again."""
         ended = frames.weight(self._ended) if isinstance(self._ended, dict) else 0
-        return ended + sum(map(frames.weight, self._questions.values()))
+        return ended + sum(frames.weight(question.frame) for question in self._questions.values())
 
     def pace(self) -> None:
         """The server's frames wait while the client is behind."""
@@ -115,6 +123,12 @@ class LegacyCall:
 
     async def room(self) -> None:
         await self._room.wait()
+
+    async def unasked(self) -> None:
+        """Until the client has come back with its answers, or nothing comes of it."""
+        while (self._questions or self.waits) and not self.ended:
+            self._news.clear()
+            await self._news.wait()
 
     # What the server says.
 
@@ -144,18 +158,27 @@ class LegacyCall:
             and questions.may_be_asked(self.caller.capabilities, frames.text(frame["method"]), params)
         )
 
-    def ask(self, frame: Frame) -> None:
+    def ask(self, question: Question) -> None:
         self._asked += 1
-        self._questions[str(self._asked)] = frame
+        self._questions[str(self._asked)] = question
         self.grown()
         if self._round is not None:
             self._ask_soon()
 
     def asks_no_more(self, request_id: int | str) -> None:
         """The server takes back what may be one of this call's questions."""
-        for key, frame in list(self._questions.items()):
+        for key, (frame, *_) in list(self._questions.items()):
             if "id" in frame and frames.identifier(frame["id"]) == request_id:
                 del self._questions[key]
+                self._news.set()
+
+    def leave_questions(self) -> None:
+        """They are to be asked elsewhere."""
+        left = [question for question in self._questions.values() if "id" in question.frame]
+        self._questions.clear()
+        self._news.set()
+        if left:
+            self.left(self, left)
 
     def fail(self, error: GatewayError) -> None:
         """Nothing comes any more."""
@@ -167,17 +190,20 @@ class LegacyCall:
     def resume(self, frame: Frame, responses: Frame) -> Round:
         """Its answers, and the next round. What it did not answer it is asked again."""
         for key in [key for key in self._questions if key in responses]:
-            asked = self._questions.pop(key)
+            asked = self._questions.pop(key).frame
             if "id" in asked:
                 self.tell({**frames.result(asked["id"], None), "result": responses[key]})
             elif frames.text(frames.members(responses[key]).get("action")) != "accept":
                 self.fail(RequestCancelled("the person did not do what the server needs"))
+        if not self.number:
+            self.frame = frame
         return self.begin(frame)
 
     def is_to_be_sent_again(self) -> bool:
         """Whether the server has ended it, for what the person has done since. Says so once."""
         again, self._retries = self._retries and not self._questions and self._ended is None, False
-        self.answered = self.answered and not again
+        if again:
+            self.answered, self.number = False, 0
         return again
 
     def leave(self, current: Round, error: GatewayError) -> None:
@@ -187,12 +213,9 @@ class LegacyCall:
     def cancel(self, error: GatewayError) -> None:
         """Nobody wants the answer any more: the server may stop, and waits for no answer of ours."""
         if self._ended is not None:
+            self.leave_questions()
             return
         self._end(error)
-        for frame in self._questions.values():
-            if "id" in frame:
-                self.tell(frames.failure(frame["id"], error))
-        self._questions.clear()
         if self.number:
             told = {"requestId": self.number, "reason": error.message}
             self.tell(frames.notification("notifications/cancelled", told))
@@ -228,7 +251,7 @@ class LegacyCall:
         self._retries = True
         for one in asked:
             del one["id"]
-            self.ask(one)
+            self.ask(Question(one, 0, self))
 
     def _end(self, with_what: Frame | GatewayError) -> None:
         self._ended = with_what
@@ -236,6 +259,8 @@ class LegacyCall:
         if self._timer is not None:
             self._timer.cancel()
         current, self._round = self._round, None
+        if current is not None or self.failure is not None:
+            self.leave_questions()  # Else the client is being asked, and may come back with an answer.
         if current is None:
             self.grown()
             return
@@ -258,7 +283,7 @@ class LegacyCall:
             current, self._round = self._round, None
             self._token = None  # It keeps the client's message.
             self._room.set()
-            asked = {key: questions.asked(frame) for key, frame in self._questions.items()}
+            asked = {key: questions.asked(question.frame) for key, question in self._questions.items()}
             current.finish(questions.required(current.request_id, asked, self._suspended(self)))
 
     def _wants(self, log: Frame) -> bool:

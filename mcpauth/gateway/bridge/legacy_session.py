@@ -10,9 +10,10 @@ from typing import Any
 import msgspec
 
 from ... import log
-from ...errors import BackendUnavailable, SessionLost, UnknownMethod
+from ...ambient import Ambient
+from ...errors import BackendUnavailable, SessionLost
 from .. import frames
-from ..backend import LEFT, BackendSession
+from ..backend import LEFT, RETIRED, BackendSession
 from ..eras import NEWEST_LEGACY
 from ..frames import Frame
 from ..listing import LIST_CHANGED
@@ -23,11 +24,14 @@ from ..resource_updates import UPDATED
 from . import modernized, tasks
 from .legacy_call import LegacyCall
 from .subscription import Subscription
+from .unanswered import Unanswered
 
 logger = logging.getLogger(__name__)
 
 # For its answers to what nobody but us has asked.
 PATIENCE = 20.0
+# For a server to ask what it needs from the beginning; and to act by the answer, which it has taken before that.
+ASKING, ACTING = 1.0, 0.2
 # Answers that a server has not taken; one that asks more and reads nothing is not owed any.
 UNREAD = 1000
 
@@ -35,12 +39,13 @@ UNREAD = 1000
 class LegacySession:
     """``changed`` is called when the server says that a list of its has."""
 
-    def __init__(self, name: str, caller: Caller, changed: Callable[[], None]) -> None:
+    def __init__(self, name: str, caller: Caller, ambient: Ambient, changed: Callable[[], None]) -> None:
         self._name, self._caller, self._changed = name, caller, changed
         self._connection: BackendSession
         self._greeting: Frame = {}
         self._last = 0
-        self._calls: dict[LegacyCall, None] = {}  # at the server, the newest last
+        self._calls: dict[LegacyCall, None] = {}  # at the server, or soon; the newest last
+        self._unanswered = Unanswered(caller, self._calls, self._tell, ambient)
         self._subscriptions: set[Subscription] = set()
         self._followed: Counter[str] = Counter()
         self._following = asyncio.Lock()
@@ -62,6 +67,8 @@ class LegacySession:
                 raise BackendUnavailable(f"the server {self._name} refused to initialize")
             self._greeting = frames.members(answer["result"])
             await connection.notify(frames.notification("notifications/initialized"))
+            if "roots" in declared["capabilities"]:
+                await self._let_it_ask()
         except BaseException:
             await connection.close()
             raise
@@ -82,6 +89,7 @@ class LegacySession:
     async def close(self, reason: str = LEFT) -> None:
         self._over = True
         error = BackendUnavailable(f"the session with {self._name} has ended: {reason}")
+        self._unanswered.close(error)
         for call in list(self._calls):
             call.fail(error)
         for subscription in list(self._subscriptions):
@@ -90,14 +98,17 @@ class LegacySession:
 
     async def serve(self, call: LegacyCall) -> None:
         """Until the server has ended it. Raises SessionLost when it was not run."""
-        if call.failed or call.frame is None:
-            return
+        call.server, call.tell, call.left = self._greeting.get("serverInfo"), self._tell, self._unanswered.left
         self._calls[call] = None
         try:
+            if await self._unanswered.before(call):
+                await self._let_it_act()
+            if call.ended or call.frame is None:
+                return
             try:
                 await self._set_level(call.level)
                 self._last += 1
-                call.number, call.server, call.tell = self._last, self._greeting.get("serverInfo"), self._tell
+                call.number = self._last
                 answers = self._connection.request(modernized.request(call.number, call.frame))
             except BackendUnavailable as error:
                 raise SessionLost(error.message) from None
@@ -133,8 +144,13 @@ class LegacySession:
             subscription.ended()
         subscription.acknowledge(capabilities)
 
+    def retire(self) -> None:
+        """The calls go on to their end. Who comes back with an answer would come to another server."""
+        self._unanswered.close(BackendUnavailable(RETIRED))
+
     def look_after(self) -> None:
         """While somebody listens, the server is kept, and that it has ended is noticed."""
+        self._unanswered.expire()
         if self._subscriptions and not self._over:
             self._spawn(self._ping())
 
@@ -146,8 +162,10 @@ class LegacySession:
 
     def _heard(self, frame: Frame, call: LegacyCall | None) -> None:
         method = frames.text(frame.get("method"))
-        if "method" in frame and "id" in frame:
-            self._asked(method, frame, call)
+        if method == "ping" and "id" in frame:
+            self._tell(frames.result(frame["id"], {}))
+        elif "method" in frame and "id" in frame:
+            self._unanswered.asked(frame, call)
         elif method == "notifications/cancelled":
             self._asks_no_more(frames.members(frame.get("params")).get("requestId"))
         elif method in LIST_CHANGED or method == UPDATED:
@@ -158,42 +176,47 @@ class LegacySession:
         elif call is not None:
             call.heard(frame)
 
-    def _asked(self, method: str | None, frame: Frame, call: LegacyCall | None) -> None:
-        """Where it does not say in the course of what it asks, any call will do: they are all of one client."""
-        if method == "ping":
-            self._tell(frames.result(frame["id"], {}))
-            return
-        at_work = [one for one in reversed(self._calls) if not one.waits]
-        waiting = [one for one in reversed(self._calls) if one.waits]
-        candidates = [*at_work, *waiting] if call is None else [call]
-        asked = next((one for one in candidates if one.may_be_asked(frame)), None)
-        if asked is None:
-            self._tell(frames.failure(frame["id"], UnknownMethod("this client does not offer that, or not now")))
-        else:
-            asked.ask(frame)
-
     def _asks_no_more(self, request_id: msgspec.Raw | None) -> None:
         if request_id is not None:
-            taken_back = frames.identifier(request_id)
-            for call in self._calls:
-                call.asks_no_more(taken_back)
+            self._unanswered.taken_back(frames.identifier(request_id))
 
     # What it is told.
 
     def _tell(self, frame: Frame) -> None:
+        if "method" not in frame:
+            self._unanswered.answered(frames.identifier(frame["id"]))
         if len(self._tasks) < UNREAD:
             self._spawn(self._connection.notify(frame))
 
     async def _request(self, method: str, params: object) -> Frame:
         """What it answers to us."""
         self._last += 1
-        answer: Frame = {}
-        async for frame in self._connection.request(frames.request(self._last, method, params)):
-            if "method" in frame:
-                self._heard(frame, None)
-            else:
-                answer = frame
+        number, answer = self._last, dict[str, msgspec.Raw]()
+        try:
+            async for frame in self._connection.request(frames.request(number, method, params)):
+                if "method" in frame:
+                    self._heard(frame, None)
+                else:
+                    answer = frame
+        except asyncio.CancelledError:
+            if method != "initialize":
+                self._tell(frames.notification("notifications/cancelled", {"requestId": number}))
+            raise
         return answer
+
+    async def _let_it_ask(self) -> None:
+        """Some ask for the roots when they are initialized, and can do nothing before they have them.
+
+        What a server asks at once, it has asked when it answers a ping.
+        """
+        with contextlib.suppress(BackendUnavailable, TimeoutError):
+            async with asyncio.timeout(ASKING):
+                await self._request("ping", {})
+
+    async def _let_it_act(self) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=PATIENCE)
+        await asyncio.sleep(ACTING)
 
     async def _set_level(self, level: str | None) -> None:
         """The most verbose one that was asked for. Each client gets of it what it wants."""

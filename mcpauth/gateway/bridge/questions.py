@@ -1,6 +1,6 @@
 """What servers ask of clients: in the older era by a request, in the modern one by a result."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 
@@ -12,6 +12,14 @@ ASKING = {"tools/call", "prompts/get", "resources/read"}
 
 # What a client must have declared to be asked.
 NEEDS = {"elicitation/create": "elicitation", "sampling/createMessage": "sampling", "roots/list": "roots"}
+
+
+class Question(NamedTuple):
+    """What a server of the older era asks; ``by`` is the call in the course of which it came, where that is known."""
+
+    frame: Frame
+    asked_at: int
+    by: object = None
 
 
 def may_be_asked(declared: msgspec.Raw, method: str | None, params: Frame) -> bool:

@@ -32,7 +32,7 @@ class ToLegacy:
 
     def __init__(self, backend: Backend, offer: Offer, ambient: Ambient, changed: Callable[[], None]) -> None:
         self.offer = offer
-        self._backend, self._changed = backend, changed
+        self._backend, self._ambient, self._changed = backend, ambient, changed
         self._sessions = SharedSessions(backend.name, self._open, "session", backend.idle_stop, ambient)
         self._opened: set[LegacySession] = set()
         self._waiting = WaitingCalls(ambient)
@@ -69,6 +69,8 @@ class ToLegacy:
 
     def retire(self) -> None:
         """The backend itself takes no new request. Who comes back to a call that waits comes to another."""
+        for session in self._opened:
+            session.retire()
         self._waiting.close()
 
     def stop_idle(self) -> None:
@@ -90,7 +92,7 @@ class ToLegacy:
 
     async def _open(self, caller: Caller) -> LegacySession:
         name = self._backend.name
-        session = LegacySession(name, caller, self._changed)
+        session = LegacySession(name, caller, self._ambient, self._changed)
         try:
             async with asyncio.timeout(OPENING):
                 await session.start(await self._backend.open(session.hear, caller))

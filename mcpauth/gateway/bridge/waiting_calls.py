@@ -46,7 +46,7 @@ class WaitingCalls:
         if handle not in self._waiting:
             raise CallAgain
         call = self._released(handle)
-        if call.failed:
+        if call.failure is not None:
             raise CallAgain
         return call
 

@@ -112,7 +112,7 @@ async def test_when_the_stream_ends_while_the_client_is_asked_nothing_runs_again
     result = await asked(modern, CALL)
     (waiting,) = modern.gateway._backends["far"]._bridge._waiting._waiting.values()
     await old.streams[-1].cut()
-    await until(lambda: waiting.call.failed)  # Nobody is told that the stream has ended.
+    await until(lambda: waiting.call.failure)  # Nobody is told that the stream has ended.
     assert (await modern.request("tools/call", retry(CALL, result)))["error"]["code"] == -32602
     assert len(old.of("tools/call")) == 1
     assert (await asked(modern, CALL))["requestState"] != result["requestState"]

@@ -21,11 +21,12 @@ MODES = [("legacy", "2025-11-25"), ("auto", "2026-07-28"), ("2026-07-28", "2026-
 
 @pytest.fixture
 def front(serve, child, io_loop):
-    """The HTTP side of a gateway with both servers."""
+    """The HTTP side of a gateway with both servers, and one that asks as soon as it is initialized."""
 
     async def start():
         fakes = {"old": "mcp_legacy_server.py", "new": "mcp_modern_server.py"}
-        gateway = await serve(*(child(name, args=(str(FAKES / script),)) for name, script in fakes.items()))
+        servers = [child(name, args=(str(FAKES / script),)) for name, script in fakes.items()]
+        gateway = await serve(*servers, child("rooted", args=(str(FAKES / fakes["old"]), "--roots")))
         return Server(gateway)
 
     server = io_loop.run_sync(start)
@@ -92,6 +93,12 @@ async def test_what_servers_ask(front, backend, mode, version):
         assert (await client.call_tool("ask_in_turn", arguments)).content[0].text.count("file:///home") == 2
         assert "hm" in (await client.get_prompt("greet")).messages[0].content.text
         assert (await client.read_resource("mem://asks")).contents[0].text == "content"
+
+
+@pytest.mark.parametrize("mode", ["auto", "2026-07-28"])
+async def test_what_a_server_asks_at_once_is_answered_before_the_first_call(front, mode):
+    async with connected(front, "rooted", mode) as client:
+        assert (await client.call_tool("where")).content[0].text == '["file:///home"]'
 
 
 @pytest.mark.parametrize(("mode", "version"), MODES)
