@@ -226,7 +226,7 @@ async def build_services(
     tailscale = Tailscale(tailscaled) if settings.unix_socket is not None else None
     ways_in = WaysIn(users, providers, tailscale, settings.trusted_providers)
     both = issuers(settings.origin, settings.base_path)
-    resources = Resources(settings.origin, gateway.names)
+    resources = Resources(settings.origin, gateway.names, legacy_sse=settings.legacy_sse)
     access_tokens = AccessTokens(
         signing_keys,
         frozenset(issuer.identifier for issuer in both),

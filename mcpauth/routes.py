@@ -17,11 +17,17 @@ from .settings import Settings
 from .web import ticks
 from .web.authorize import AuthorizeHandler
 from .web.consent import ConsentHandler
-from .web.gate import Gate
+from .web.gate import Gate, SseGate
 from .web.information import HealthHandler, HomeHandler, MeHandler, ProvidersHandler, UserInfoHandler
 from .web.limits import UNLIMITED, WITH_MESSAGES, LimitedApplication
 from .web.mcp import JSON_WITHIN, McpHandler
-from .web.metadata import JWKSHandler, NoDocumentHandler, ResourceMetadataHandler, ServerMetadataHandler
+from .web.metadata import (
+    JWKSHandler,
+    NoDocumentHandler,
+    ResourceMetadataHandler,
+    ServerMetadataHandler,
+    SseMetadataHandler,
+)
 from .web.not_found import NotFoundHandler
 from .web.overdue import Overdue
 from .web.presence import PresenceHandler
@@ -46,7 +52,7 @@ def make_app(services: Services) -> LimitedApplication:
     origin, base = settings.origin, settings.base_path
     root, seed = issuers(origin, base)
     own = Principal(subject="", client_id="", grant_id="", session_id="", scopes=frozenset({"mcp"}))
-    gate = Gate(
+    judged_by = (
         s.access_tokens,
         s.registration,
         s.resources,
@@ -61,7 +67,7 @@ def make_app(services: Services) -> LimitedApplication:
     bearer = {
         "access_tokens": s.access_tokens,
         "profiles": s.profiles,
-        "metadata_url": resource_metadata.url(s.resources, None),
+        "metadata_url": resource_metadata.url(s.resources, s.resources.default),
     }
     sign_in = {
         **steps,
@@ -69,18 +75,23 @@ def make_app(services: Services) -> LimitedApplication:
         "password_sign_in": s.password_sign_in,
         "known_browsers": s.known_browsers,
     }
-    mcp = {"gateway": s.gateway, "gate": gate, "slow": Overdue(JSON_WITHIN)}
-    older = {"gateway": s.gateway, "gate": gate, "connections": s.sse_connections}
+    mcp = {"gateway": s.gateway, "gate": Gate(*judged_by), "slow": Overdue(JSON_WITHIN)}
+    older = {"gateway": s.gateway, "gate": SseGate(*judged_by), "connections": s.sse_connections}
     documents, registration = {"resources": s.resources}, {"registration": s.registration}
     authorize = {**steps, "authorization": s.authorization}
     well_known = "/.well-known"
     registered = f"{well_known}/oauth-registration(?:/mcp)?"
 
+    over_sse: list[Any] = [
+        ("/sse/?", SseHandler, older),
+        ("/messages", MessagesHandler, older),
+        (f"{well_known}/oauth-protected-resource/sse/?", SseMetadataHandler, documents),
+    ]
     routes: list[Any] = [
         # MCP. Routes are tried in this order, and most requests come here.
         ("/mcp/?", McpHandler, mcp),
         ("/mcp/(?P<backend>[a-z0-9-]{1,24})/?", McpHandler, mcp),
-        *((("/sse", SseHandler, older), ("/messages", MessagesHandler, older)) if settings.legacy_sse else ()),
+        *(over_sse if settings.legacy_sse else ()),
         # Who we are. Whoever was given an address with a slash at its end asks with one.
         (f"{well_known}/oauth-authorization-server/?", ServerMetadataHandler, {**documents, "issuer": root}),
         (f"{well_known}/oauth-authorization-server/mcp/?", ServerMetadataHandler, {**documents, "issuer": seed}),

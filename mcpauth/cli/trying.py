@@ -125,10 +125,14 @@ async def _status(settings: Settings) -> dict[str, Any] | None:
 
 
 def _check_server(url: str, status: dict[str, Any], settings: Settings) -> None:
-    """Raises OperationError when the owner's own server, which runs, has no MCP server at ``url``."""
+    """Raises OperationError when the owner's own server, which runs, has nothing at ``url`` that clients try."""
     ours = {status["publicUrl"], *(f"http://{host}:{settings.port}" for host in LOOPBACK_HOSTS)}
     under, _, name = urlsplit(url).path.strip("/").partition("/")
-    if origin_of(url) not in ours or under != "mcp" or not name:
+    if origin_of(url) not in ours:
+        return
+    if under == "sse":
+        raise OperationError(f"no client is played over HTTP+SSE; what is at {url} is at {origin_of(url)}/mcp too")
+    if under != "mcp" or not name:
         return
     names = [one["name"] for one in status["servers"]]
     if name not in names:

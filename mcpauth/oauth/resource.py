@@ -9,10 +9,15 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class Resources:
-    """The canonical resources: ``{origin}/mcp`` for all backends, ``{origin}/mcp/{backend}`` for one."""
+    """The canonical resources: ``{origin}/mcp`` for all backends, ``{origin}/mcp/{backend}`` for one.
 
-    def __init__(self, origin: str, backends: Callable[[], Collection[str]]) -> None:
+    ``sse`` is the first of them for clients of HTTP+SSE, where ``legacy_sse`` says that it is served.
+    """
+
+    def __init__(self, origin: str, backends: Callable[[], Collection[str]], *, legacy_sse: bool) -> None:
         self.origin, self.backends = origin, backends
+        self.sse = f"{origin}/sse"
+        self._of_everything = {origin, self.default, *((self.sse,) if legacy_sse else ())}
 
     @property
     def default(self) -> str:
@@ -24,7 +29,8 @@ class Resources:
     def canonical(self, resource: str) -> str:
         """The resource that is meant: a trailing slash and a default port make no difference.
 
-        Nothing, or the origin alone, means all backends. Raises InvalidTarget for anything else.
+        Nothing, the origin alone, or the address of HTTP+SSE means all backends.
+        Raises InvalidTarget for anything else.
         """
         if not resource:
             return self.default
@@ -39,8 +45,8 @@ class Resources:
         shown = "" if port in (None, DEFAULT_PORTS.get(parts.scheme)) else f":{port}"
         path = parts.path.rstrip("/")
         wanted = f"{parts.scheme}://{host}{shown}{path}"
-        if wanted == self.origin:
+        if wanted in self._of_everything:
             return self.default
-        if wanted == self.default or wanted in (self.of(backend) for backend in self.backends()):
+        if wanted in (self.of(backend) for backend in self.backends()):
             return wanted
         raise InvalidTarget("resource is not one of this server's MCP endpoints")

@@ -5,17 +5,16 @@ from .resource import Resources
 from .scope import RESOURCE_SCOPES
 
 
-def describe(resources: Resources, backend: str | None) -> ResourceMetadata:
-    """Of all backends (None), or of one."""
+def describe(resources: Resources, resource: str, backend: str | None = None) -> ResourceMetadata:
+    """``resource`` is all backends, or ``backend`` alone."""
     return ResourceMetadata(
-        resource=resources.of(backend),
+        resource=resource,
         authorization_servers=[resources.origin],
         scopes_supported=list(RESOURCE_SCOPES),
         resource_name="mcpauth" if backend is None else f"mcpauth: {backend}",
     )
 
 
-def url(resources: Resources, backend: str | None) -> str:
+def url(resources: Resources, resource: str) -> str:
     """Where that document is: the path of the resource after the well-known name (RFC 9728 §3.1)."""
-    path = resources.of(backend).removeprefix(resources.origin)
-    return f"{resources.origin}/.well-known/oauth-protected-resource{path}"
+    return f"{resources.origin}/.well-known/oauth-protected-resource{resource.removeprefix(resources.origin)}"

@@ -51,10 +51,14 @@ class Gate:
         self, request: HTTPServerRequest, error: InvalidToken | InsufficientScope, backend: str | None
     ) -> str:
         """The WWW-Authenticate header. It names the error only when a token came (RFC 6750 §3.1)."""
-        known = backend if backend is None or backend in self._resources.backends() else None
-        url = resource_metadata.url(self._resources, known)
+        url = resource_metadata.url(self._resources, self._resource(backend))
         scope = error.scope if isinstance(error, InsufficientScope) else "mcp"
         return challenge(error if _bearer(request) else None, url, scope)
+
+    def _resource(self, backend: str | None) -> str:
+        """What clients of this endpoint have to name when they ask for a token."""
+        known = backend if backend is None or backend in self._resources.backends() else None
+        return self._resources.of(known)
 
     def allows_everybody(self, origin: str) -> bool:
         """Whether pages of ``origin`` may ask, whoever they ask for: ours, this computer's, the owner's choice."""
@@ -72,6 +76,13 @@ class Gate:
         if self.allows_everybody(origin):
             return True
         return origin.lower() in await self._registration.origins(principal.client_id)
+
+
+class SseGate(Gate):
+    """In front of HTTP+SSE: what is good at ``/mcp`` is good here, but these clients ask for it by this address."""
+
+    def _resource(self, backend: str | None) -> str:
+        return self._resources.sse
 
 
 def _bearer(request: HTTPServerRequest) -> str:

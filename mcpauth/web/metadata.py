@@ -45,7 +45,14 @@ class ResourceMetadataHandler(DocumentHandler):
         backend = args[0] if args else None
         if backend is not None and backend not in self._resources.backends():
             raise web.HTTPError(404)
-        return resource_metadata.describe(self._resources, backend).model_dump()
+        return resource_metadata.describe(self._resources, self._resources.of(backend), backend).model_dump()
+
+
+class SseMetadataHandler(ResourceMetadataHandler):
+    """Clients hold the resource against the address that they were given."""
+
+    def document(self, *args: str) -> dict[str, Any]:
+        return resource_metadata.describe(self._resources, self._resources.sse).model_dump()
 
 
 class JWKSHandler(DocumentHandler):

@@ -356,6 +356,13 @@ async def test_an_mcp_server_that_is_not_there_is_told_with_those_that_are(serve
     assert await left(server) == []
 
 
+async def test_nobody_is_played_over_http_and_sse(server: LiveServer) -> None:
+    url = f"{server.origin}/sse"
+    done = Done(*await run(server.directory, "try", "--as", "codex", "--url", url, **settings(server)))
+    assert done.status == 1
+    assert f"what is at {url} is at {server.origin}/mcp too" in done.said
+
+
 async def test_an_mcp_server_that_is_not_there_is_told_without_asking_its_owner(server: LiveServer) -> None:
     """From a folder that no server runs in: what there is, is not known there."""
     url = f"{server.origin}/mcp/nope"

@@ -16,7 +16,7 @@ from tests.live import LiveServer, run
 @pytest.fixture(scope="module")
 def real_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveServer]:
     directory = tmp_path_factory.mktemp("real")
-    server = LiveServer(directory)
+    server = LiveServer(directory, MCP_OAUTH_LEGACY_SSE="true")
 
     async def start() -> None:
         added = await run(directory, "user", "add", "ada", "--owner", "--password-stdin", typed=PASSWORD)

@@ -22,11 +22,20 @@ pytestmark = pytest.mark.gen_test(timeout=120)
 async def test_a_typescript_client_connects_and_refreshes(
     real_server: LiveServer, sdk: str, mode: str, backend: str
 ) -> None:
+    await connect(real_server, sdk, mode, f"/mcp/{backend}")
+
+
+@pytest.mark.parametrize("sdk", ["1", "2"])
+async def test_a_typescript_client_of_http_and_sse_connects_and_refreshes(real_server: LiveServer, sdk: str) -> None:
+    await connect(real_server, sdk, "sse", "/sse")
+
+
+async def connect(real_server: LiveServer, sdk: str, mode: str, path: str) -> None:
     need("the TypeScript SDKs (npm ci --prefix tests/npm)", (MODULES / "@modelcontextprotocol/client").exists())
     need("Node", bool(node()))
     process = await asyncio.create_subprocess_exec(
         *(node(), str(DRIVER), sdk, mode),
-        *(f"{real_server.origin}/mcp/{backend}", f"http://127.0.0.1:{free_port()}/callback"),
+        *(real_server.origin + path, f"http://127.0.0.1:{free_port()}/callback"),
         stdout=asyncio.subprocess.PIPE,
     )
     assert process.stdout is not None

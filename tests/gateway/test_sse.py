@@ -207,4 +207,5 @@ async def test_it_is_there_when_it_is_wanted(tmp_path):
 
 async def test_it_is_off_unless_it_is_wanted(app, http_server, base_url):
     async with httpx2.AsyncClient() as http:
-        assert (await http.get(f"{base_url}/sse", headers={"Host": "host.example.ts.net"})).status_code == 404
+        for path in ("/sse", "/.well-known/oauth-protected-resource/sse"):
+            assert (await http.get(base_url + path, headers={"Host": "host.example.ts.net"})).status_code == 404

@@ -47,6 +47,7 @@ OTHERS = [
     "https://other.example/mcp",
     f"{ORIGIN}/mcp/nobody",
     f"{ORIGIN}/mcpx",
+    f"{ORIGIN}/sse",
     f"{ORIGIN}/mcp/files/more",
     f"{ORIGIN}/MCP",
     f"{ORIGIN}/other",

@@ -1,5 +1,5 @@
 // Both TypeScript SDK clients, the way a program uses them: `node client.mjs SDK MODE MCP_URL CALLBACK`.
-// SDK is 1 or 2, MODE is what the second is asked for: auto, legacy, or a revision. It prints lines of JSON: first
+// SDK is 1 or 2, MODE is what the second is asked for: auto, legacy, or a revision; sse is HTTP+SSE. It prints lines of JSON: first
 // {"authorize": url} for the person, who ends at CALLBACK, and at last what it found.
 import { createServer } from "node:http";
 import { once } from "node:events";
@@ -7,10 +7,11 @@ import { once } from "node:events";
 const [sdk, mode, mcpUrl, callback] = process.argv.slice(2);
 const say = (about) => process.stdout.write(JSON.stringify(about) + "\n");
 
-const { Client, StreamableHTTPClientTransport, UnauthorizedError } =
+const { Client, SSEClientTransport, StreamableHTTPClientTransport, UnauthorizedError } =
   sdk === "1"
     ? {
         ...(await import("@modelcontextprotocol/sdk/client/index.js")),
+        ...(await import("@modelcontextprotocol/sdk/client/sse.js")),
         ...(await import("@modelcontextprotocol/sdk/client/streamableHttp.js")),
         ...(await import("@modelcontextprotocol/sdk/client/auth.js")),
       }
@@ -42,8 +43,9 @@ const provider = {
 const listening = createServer();
 listening.listen(Number(new URL(callback).port), "127.0.0.1");
 
-const transport = () => new StreamableHTTPClientTransport(new URL(mcpUrl), { authProvider: provider });
-const negotiation = mode === "auto" || mode === "legacy" ? mode : { pin: mode };
+const Transport = mode === "sse" ? SSEClientTransport : StreamableHTTPClientTransport;
+const transport = () => new Transport(new URL(mcpUrl), { authProvider: provider });
+const negotiation = { auto: "auto", legacy: "legacy", sse: "legacy" }[mode] ?? { pin: mode };
 const client = () =>
   new Client({ name: "ts", version: "0" }, sdk === "1" ? {} : { versionNegotiation: { mode: negotiation } });
 
