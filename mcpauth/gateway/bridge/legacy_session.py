@@ -167,7 +167,9 @@ class LegacySession:
         elif "method" in frame and "id" in frame:
             self._unanswered.asked(frame, call)
         elif method == "notifications/cancelled":
-            self._asks_no_more(frames.members(frame.get("params")).get("requestId"))
+            request_id = frames.members(frame.get("params")).get("requestId")
+            if request_id is not None:
+                self._unanswered.taken_back(request_id)
         elif method in LIST_CHANGED or method == UPDATED:
             if method != UPDATED:
                 self._changed()
@@ -176,15 +178,11 @@ class LegacySession:
         elif call is not None:
             call.heard(frame)
 
-    def _asks_no_more(self, request_id: msgspec.Raw | None) -> None:
-        if request_id is not None:
-            self._unanswered.taken_back(frames.identifier(request_id))
-
     # What it is told.
 
     def _tell(self, frame: Frame) -> None:
         if "method" not in frame:
-            self._unanswered.answered(frames.identifier(frame["id"]))
+            self._unanswered.answered(frame["id"])
         if len(self._tasks) < UNREAD:
             self._spawn(self._connection.notify(frame))
 
@@ -265,6 +263,7 @@ class LegacySession:
         """It was over, without our being told."""
         if not self._over:
             self._over = True
+            self._unanswered.close(error)  # What the next server asks may have the same ids.
             self._spawn(self.close("it was over"))
         return SessionLost(error.message)
 

@@ -5,10 +5,13 @@ waits for the next, and is put before it; none stays without an answer.
 """
 
 import asyncio
+import contextlib
 from collections.abc import Callable
 
+import msgspec
+
 from ...ambient import Ambient
-from ...errors import GatewayError, RequestCancelled, UnknownMethod
+from ...errors import GatewayError, InvalidMessage, RequestCancelled, UnknownMethod
 from .. import frames
 from ..frames import Frame
 from ..modern.caller import Caller
@@ -38,6 +41,11 @@ class Unanswered:
     def asked(self, frame: Frame, call: LegacyCall | None) -> None:
         """Where it does not say in the course of what it asks, any call will do."""
         question = Question(frame, self._ambient.now(), call)
+        try:
+            frames.identifier(frame["id"])
+        except InvalidMessage as error:
+            self._refuse(question, error)
+            return
         if call is None or self._closed is not None:
             self._put(question)
         elif call.may_be_asked(frame):
@@ -53,29 +61,32 @@ class Unanswered:
             else:
                 self._put(question)
 
-    def answered(self, request_id: int | str) -> None:
+    def answered(self, request_id: msgspec.Raw) -> None:
         """Or it is asked no more."""
-        self._roots.discard(request_id)
+        with contextlib.suppress(InvalidMessage):
+            self._roots.discard(frames.identifier(request_id))
         if not self._roots:
             self._told.set()
 
-    def taken_back(self, request_id: int | str) -> None:
-        if self._waiting.pop(request_id, None) is not None:
-            self._weigh()
+    def taken_back(self, request_id: msgspec.Raw) -> None:
         self.answered(request_id)
-        for call in self._calls:
-            call.asks_no_more(request_id)
+        with contextlib.suppress(InvalidMessage):
+            key = frames.identifier(request_id)
+            if self._waiting.pop(key, None) is not None:
+                self._weigh()
+            for call in self._calls:
+                call.asks_no_more(key)
 
     async def before(self, call: LegacyCall) -> bool:
         """Until the client has answered what was asked before the call, which may need that. Whether there was any."""
-        if not self._waiting and not self._roots:
+        if call.method not in questions.ASKING or not (self._waiting or self._roots):
             return False
         for key, question in list(self._waiting.items()):
             if call.may_be_asked(question.frame):
                 del self._waiting[key]
                 call.ask(question)
         self._weigh()
-        if call.method in questions.ASKING and self._roots:
+        if self._roots:
             await self._rooted()
         await call.unasked()
         return True
@@ -158,6 +169,4 @@ class Unanswered:
             self._refuse(question, error)
 
     def _refuse(self, question: Question, error: GatewayError) -> None:
-        request_id = question.frame["id"]
-        self.answered(frames.identifier(request_id))
-        self._tell(frames.failure(request_id, error))
+        self._tell(frames.failure(question.frame["id"], error))

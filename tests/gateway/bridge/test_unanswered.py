@@ -225,6 +225,20 @@ async def test_the_first_call_comes_after_the_roots(rooted, share):
     assert await client.text("where") == '["file:///home"]'
 
 
+async def test_an_answer_to_a_program_that_is_gone_is_none_to_the_next(rooted):
+    client = (await rooted())(roots={})
+    pid = int(await answered(client, {"name": "pid"}, await asked(client, {"name": "pid"})))
+    await client.call("ask_afterwards", requests=[ROOTS])
+    first = await asked(client, WHERE)
+    os.kill(pid, signal.SIGKILL)
+    await gone(pid)
+    # The next asks anew, and its question has the id that the first one's had at the one before.
+    second = await asked(client, retry(WHERE, first, {"1": {"roots": [{"uri": "file:///old"}]}}))
+    assert await answered(client, WHERE, second) == ["file:///home"]
+    told = await seen(client)
+    assert (told["runs"], [one["id"] for one in told["answers"]]) == (2, [1])
+
+
 async def test_who_has_no_roots_is_not_asked(rooted):
     assert await (await rooted())(elicitation={}, sampling={}).text("where") == "access denied"
 
@@ -345,6 +359,16 @@ async def test_what_comes_on_the_stream_while_nothing_is_at_work_is_asked_before
     assert [(one["id"], one["result"]) for one in answers(far)] == [("q", ANSWERS["elicitation/create"])]
     told = [one.message.get("method", "the answer") for one in far.seen if one.message is not None]
     assert told.index("the answer") < told.index("tools/call")
+
+
+@pytest.mark.parametrize("kind", [Listening, OldListening])
+async def test_a_question_that_cannot_be_remembered_is_refused(elsewhere, kind):
+    client, far, say = await elsewhere(kind)
+    await say({"id": 1.5, **ELICIT})
+    await say({"method": "notifications/cancelled", "params": {"requestId": None}})
+    assert "result" in await client.call("echo")
+    await until(lambda: answers(far))
+    assert [(one["id"], one["error"]["code"]) for one in answers(far)] == [(1.5, -32600)]
 
 
 @pytest.mark.parametrize("kind", [Listening, OldListening])
