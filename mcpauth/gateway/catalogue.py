@@ -14,7 +14,7 @@ from .eras import LEGACY, NEWEST_LEGACY
 from .frames import Frame
 from .listing import Kind
 from .modern.caller import normal
-from .offer import ModernOffer, Offer
+from .offer import ModernOffer, Offer, both
 from .probe import probe, probe_further
 from .served import Served
 from .tools import Tool
@@ -80,6 +80,7 @@ class _Entry:
         self.last_line = ""
         self.offer: Offer | None = None
         self.offered_at = 0
+        self.alike = False  # it has offered the same to all: to ask that again would cost another process each time
         self.greetings: dict[Asked, Frame] = {}  # what it answered to initialize of clients
         self.varies = False  # it answers initialize now so, now otherwise
         self.probing: asyncio.Task[None] | None = None
@@ -288,10 +289,7 @@ class Catalogue:
             entry.stale = False
             async with asyncio.timeout(self._probing):
                 offer = await probe(entry.served)
-            # Whether it is the same to all, it is asked once, and then only where it was not: it costs a process.
-            if before is None or before.differs:
-                offer = await probe_further(entry.served, offer)
-            entry.offer = offer
+            entry.offer = offer if entry.alike else await self._ask_further(entry, offer)
         except TimeoutError:
             self._failed(entry, f"no answer in {self._probing:.0f} seconds")
         except BackendUnavailable as error:
@@ -322,6 +320,16 @@ class Catalogue:
             self._tell_together()
         if entry.stale:
             self._probe(entry)
+
+    async def _ask_further(self, entry: _Entry, offer: Offer) -> Offer:
+        """The ``offer`` to clients that can be asked things, with that to others, or what that was before."""
+        nothing = await probe_further(entry.served, offer)
+        if nothing is not None:
+            offer = both(offer, nothing)
+            entry.alike = not offer.differs
+        elif entry.offer is not None and entry.offer.differs:
+            offer = both(offer, entry.offer.sides[1])
+        return offer
 
     def _failed(self, entry: _Entry, reason: str, last_line: str = "") -> None:
         entry.served.is_silent()

@@ -37,11 +37,8 @@ class Offer:
         self.without_tasks = listing.without_tasks()
         self.modern = ModernOffer(eras.MODERN, self.without_tasks) if modern is None else modern
         self.tools = listing.tools
-        self.sides: tuple[Offer, Offer] = (
-            self,
-            self,
-        )  # to one that declares everything, and to one that declares nothing
-        self.certain = True  # False where it depends on more what it says of itself
+        self.sides = self, self  # what it is to one that declares everything, and to one that declares nothing
+        self.certain = True  # False where nobody knows what it says of itself to others
         self._keys = {kind: listing.definitions[kind] | self.modern.listing.definitions[kind] for kind in KINDS}
 
     @property
@@ -68,7 +65,7 @@ class Offer:
         return None if self.greeting is None else self.greeting.get("serverInfo")
 
     def greets(self, version: str) -> Frame | None:
-        """What it says to initialize, where that is known: we asked it for this version, or agreed to it."""
+        """What it says to initialize, where that is known: we asked for this version, or agreed to it."""
         if self.greeting is None or not self.certain:
             return None
         agreed = frames.text(self.greeting.get("protocolVersion"))

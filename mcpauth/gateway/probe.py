@@ -9,13 +9,13 @@ from typing import Any
 import msgspec
 
 from .. import log
-from ..errors import BackendUnavailable, SamplingRefused, UnknownMethod
+from ..errors import BackendUnavailable, GatewayError, SamplingRefused, UnknownMethod
 from . import eras, frames, listing
 from .backend import BackendSession
 from .declared import EVERYTHING, NOTHING, Declared
 from .frames import Frame
 from .listing import KINDS, TOOLS, Definitions, Kind, Listing
-from .offer import ModernOffer, Offer, both
+from .offer import ModernOffer, Offer
 from .ourselves import ABOUT_US
 from .served import Served
 
@@ -51,15 +51,15 @@ async def probe(served: Served) -> Offer:
         return await _ask(served, NOTHING)
 
 
-async def probe_further(served: Served, offer: Offer) -> Offer:
-    """The same with what it offers to a client that declares nothing."""
+async def probe_further(served: Served, offer: Offer) -> Offer | None:
+    """What it offers to one that declares nothing, when the ``offer`` is known; None where it does not say."""
     try:
         async with asyncio.timeout(FURTHER):
-            return both(offer, await _ask_again(served, NOTHING, offer))
-    except (BackendUnavailable, TimeoutError) as error:
+            return await _ask_again(served, NOTHING, offer)
+    except (GatewayError, TimeoutError) as error:
         about = log.bounded(backend=served.name, reason=str(error) or f"no answer in {FURTHER:.0f} seconds")
         logger.info("backend_not_asked_further", extra=about)
-        return offer
+        return None
 
 
 async def _ask(served: Served, capabilities: Declared) -> Offer:

@@ -1,16 +1,19 @@
 """A stdio MCP server whose tools, and what it says of itself, depend on what its client declares. Plain stdlib.
 
 It speaks the older era, or with ``--modern`` 2026-07-28 alone. ``--asks`` has questions as soon as it is initialized,
-and answers nothing before it has their answers. ``--strict`` refuses whoever declares anything.
+and answers nothing before it has their answers. ``--strict`` refuses whoever declares anything. While there is the
+file FILE of ``--unless=FILE``, it ends when it hears of a client that declares nothing.
 """
 
 import json
+import os
 import sys
 
 PREFIX = "io.modelcontextprotocol/"
 QUESTIONS = ["ping", "roots/list", "elicitation/create", "sampling/createMessage", "x/unknown"]
 
 MODERN, ASKS, STRICT = (option in sys.argv for option in ("--modern", "--asks", "--strict"))
+UNLESS = [option.partition("=")[2] for option in sys.argv if option.startswith("--unless=")]
 DECLARED = {}
 ANSWERS = {}  # by the question
 HELD = []  # requests that wait for those
@@ -54,6 +57,8 @@ def request(message):
     if declared is not None:
         DECLARED.clear()
         DECLARED.update(declared)
+        if not DECLARED and any(map(os.path.exists, UNLESS)):
+            os._exit(3)
     known = (PREFIX + "protocolVersion" in envelope) == MODERN and not (STRICT and DECLARED)
     answer = result(message["method"], params) if known else None
     if answer is None:

@@ -88,6 +88,10 @@ async def test_where_nobody_knows_what_it_says_to_such_it_is_asked_itself(serve,
     assert "completions" not in client.greeting["capabilities"]
     assert await client.names() == ["always", "answers", "with_elicitation"]
     assert await client.text("with_elicitation") == "called"
+    gateway = await serve(choosy("--modern"))
+    await gateway.settled()
+    client = await begin(gateway, "choosy", "modern", {"elicitation": {}})
+    assert "completions" not in (await client.request("server/discover"))["result"]["capabilities"]
 
 
 async def test_a_server_that_asks_first_is_answered(serve, choosy):
@@ -177,6 +181,30 @@ async def test_a_server_that_refuses_who_declares_anything_serves_the_others(ser
     assert [tool.name for tool in state.tools] == ["always", "answers", "alone"]
 
 
+async def asked_again(gateway, backend):
+    gateway._catalogue.refresh(backend)
+    while gateway._catalogue.asking(backend):
+        await gateway._catalogue.remembered(backend)
+
+
+@pytest.mark.parametrize("server", ["--legacy", "--modern"])
+async def test_a_server_that_fails_for_such_is_asked_again_and_what_it_said_last_holds(serve, choosy, server, tmp_path):
+    file = tmp_path / "unless"
+    file.touch()
+    gateway = await serve(choosy(f"--unless={file}", server))
+    (state,) = await gateway.settled()
+    assert state.state == "ok"
+    assert await (await begin(gateway, None, "legacy", ALL)).names() == THEIRS
+    client = await begin(gateway, None, "legacy", {})
+    assert await client.names() == THEIRS
+    file.unlink()
+    await asked_again(gateway, "choosy")
+    assert await client.names() == OTHERS
+    file.touch()
+    await asked_again(gateway, "choosy")
+    assert await client.names() == OTHERS
+
+
 async def test_a_server_that_is_the_same_to_all_is_not_asked_twice_again(serve, lists):
     one = lists("one", tools=["a"])
     gateway = await serve(one)
@@ -184,8 +212,6 @@ async def test_a_server_that_is_the_same_to_all_is_not_asked_twice_again(serve, 
     started = one.file.with_suffix(".started")
     assert len(started.read_text().split()) == 2
     one.file.write_text(json.dumps({"tools": ["a", "b"]}))
-    gateway._catalogue.refresh("one")
-    while gateway._catalogue.asking("one"):
-        await gateway._catalogue.remembered("one")
+    await asked_again(gateway, "one")
     assert len(started.read_text().split()) == 3
     assert await (await begin(gateway, "one", "legacy", {})).names() == ["a", "b"]
