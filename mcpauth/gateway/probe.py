@@ -213,7 +213,10 @@ class _Probe:
             error = frames.members(response.get("error"))
             why = frames.text(error.get("message")) or "no answer"
             raise Refused(f"{self._name}: {method} failed: {why}")
-        return frames.members(response["result"])
+        result = frames.members(response["result"])
+        if frames.text(result.get("resultType")) == "input_required":
+            raise Refused(f"{self._name}: {method} asks for something, which it must not")
+        return result
 
 
 def _answer(asked: Frame) -> Frame:

@@ -1,8 +1,9 @@
 """A stdio MCP server whose tools, and what it says of itself, depend on what its client declares. Plain stdlib.
 
 It speaks the older era, or with ``--modern`` 2026-07-28 alone. ``--asks`` has questions as soon as it is initialized,
-and answers nothing before it has their answers. ``--strict`` refuses whoever declares anything. While there is the
-file FILE of ``--unless=FILE``, it ends when it hears of a client that declares nothing.
+and lists nothing before it has their answers; in the modern era it asks whoever declares anything in place of listing.
+``--strict`` refuses whoever declares anything. While there is the file FILE of ``--unless=FILE``, it ends when it hears
+of a client that declares nothing.
 """
 
 import json
@@ -42,6 +43,8 @@ def result(method, params):
         case "initialize" if not MODERN:
             about = {"serverInfo": {"name": "choosy", "version": "1"}, "capabilities": capabilities()}
             return {"protocolVersion": params["protocolVersion"], **about}
+        case "tools/list" if MODERN and ASKS and DECLARED:
+            return {"resultType": "input_required", "inputRequests": {"r": {"method": "roots/list", "params": {}}}}
         case "tools/list":
             return {"tools": list(tools().values()), **({"ttlMs": 0, "cacheScope": "private"} if MODERN else {})}
         case "tools/call" if params["name"] in tools():
@@ -76,7 +79,13 @@ for line in sys.stdin:
     elif message["method"] == "notifications/initialized" and ASKS:
         for question in QUESTIONS:
             send(id=question, method=question, params={})
-    elif "id" in message and ASKS and message["method"] == "tools/list" and not ANSWERS.keys() >= set(QUESTIONS):
+    elif (
+        "id" in message
+        and ASKS
+        and not MODERN
+        and message["method"] == "tools/list"
+        and not ANSWERS.keys() >= set(QUESTIONS)
+    ):
         HELD.append(message)
     elif "id" in message:
         request(message)

@@ -175,8 +175,9 @@ async def test_a_remote_server_that_asks_first_is_answered(kind):
     assert far.answers["x/unknown"]["error"]["code"] == -32601
 
 
-async def test_a_server_that_refuses_who_declares_anything_serves_the_others(serve, choosy):
-    gateway = await serve(choosy("--strict"))
+@pytest.mark.parametrize("options", [["--strict"], ["--modern", "--strict"], ["--modern", "--asks"]])
+async def test_a_server_that_lists_nothing_to_who_declares_anything_serves_the_others(serve, choosy, options):
+    gateway = await serve(choosy(*options))
     (state,) = await gateway.settled()
     assert [tool.name for tool in state.tools] == ["always", "answers", "alone"]
 
