@@ -101,6 +101,11 @@ class Backend(Protocol):
         ...
 
     @property
+    def last_line(self) -> str:
+        """What the program that is asked what it offers wrote last on stderr, or the last that was."""
+        ...
+
+    @property
     def busy(self) -> bool:
         """Whether somebody waits for an answer."""
         ...

@@ -9,6 +9,7 @@ from .. import log
 from ..ambient import Ambient
 from ..errors import BackendUnavailable, GatewayError, UnknownBackend
 from . import declared, frames
+from .backend import LEFT
 from .bridge import legacized
 from .eras import LEGACY, NEWEST_LEGACY
 from .frames import Frame
@@ -21,10 +22,14 @@ from .tools import Tool
 
 logger = logging.getLogger(__name__)
 
-# How long a list waits for backends that were never heard of. A probe may take longer: the first run of npx
-# or uvx downloads the program.
+# How long a list waits for backends that were never heard of. A probe may take longer.
 PATIENCE = 10.0
 PROBING = 60.0
+# How long a program has that was never heard of: the first run of npx, uvx or docker downloads it, and one that is
+# ended half way begins anew.
+FIRST_PROBING = 900.0
+# How long who wants that server, and no list, waits for it: many clients give up after a minute, and would not be told.
+WAITING = 50.0
 BACK_OFF = (5, 15, 60, 300)
 # What was heard is looked at again when a process is started anyway, if it is older than this: while none runs,
 # nobody can tell of a change.
@@ -62,7 +67,8 @@ class Asked(NamedTuple):
 class BackendState(NamedTuple):
     """For the consent page and ``status``. A backend that failed may still have the tools it had before.
 
-    ``last_line`` is what a program that ended wrote last on stderr: for the owner alone, not for the page.
+    ``last_line`` is what a program that ended, or is still starting, wrote last on stderr: for the owner alone, not for
+    the page.
     """
 
     name: str
@@ -84,6 +90,7 @@ class _Entry:
         self.greetings: dict[Asked, Frame] = {}  # what it answered to initialize of clients
         self.varies = False  # it answers initialize now so, now otherwise
         self.probing: asyncio.Task[None] | None = None
+        self.probed_at = 0
         self.stale = False
         self.missed = False  # a list was given without it
         self.kept_waiting = False  # for a list, in vain
@@ -185,9 +192,14 @@ class Catalogue:
         return offer.tools.get(tool) if offer is not None else None
 
     async def offer(self, backend: str) -> Offer | None:
-        """What it said last, though it may have failed since; None of one that was never heard of."""
+        """What it said last, though it may have failed since; None of one that was never heard of, and fails.
+
+        Raises BackendUnavailable of one that is still starting.
+        """
         entry = self._entry(backend)
-        await self._wait([entry])
+        if entry.state != "ok":
+            await self._heard(entry)
+            self._retry(entry)
         return entry.offer
 
     async def modern(self, backend: str) -> ModernOffer:
@@ -195,12 +207,21 @@ class Catalogue:
 
         Raises BackendUnavailable of one that was never heard of.
         """
+        entry, offer = self._entry(backend), await self.offer(backend)
+        if offer is None:
+            raise BackendUnavailable(entry.reason or f"the server {backend} was stopped: {LEFT}")
+        return offer.modern
+
+    async def ready(self, backend: str) -> None:
+        """For a session of the older era: until it is known what the backend speaks, or nobody can say.
+
+        Raises BackendUnavailable of a program that is still starting: another one would only be in its way.
+        """
         entry = self._entry(backend)
-        if entry.state != "ok":
+        if entry.served.starts_processes:
+            await self._heard(entry)
+        elif entry.state == "starting":
             await self._wait([entry])
-        if entry.offer is None:
-            raise BackendUnavailable(entry.reason or f"the server {backend} is still starting; try again")
-        return entry.offer.modern
 
     def greeting(self, backend: str, initialize: Frame) -> Frame | None:
         """The result of an initialize, when it is known what the backend would say."""
@@ -278,26 +299,38 @@ class Catalogue:
         if first:
             await asyncio.wait(first, timeout=self._patience)
 
+    async def _heard(self, entry: _Entry) -> None:
+        """Until it has answered for the first time, or failed. Raises BackendUnavailable when that takes too long."""
+        if entry.offer is None and entry.probing is not None:
+            done, _ = await asyncio.wait([entry.probing], timeout=WAITING)
+            if not done:
+                raise BackendUnavailable(f"the server {entry.served.name} is {self._so_far(entry)}; try again shortly")
+
+    def _so_far(self, entry: _Entry) -> str:
+        return f"still starting: {self._ambient.now() - entry.probed_at} s so far"
+
     def _probe(self, entry: _Entry) -> None:
         if entry.probing is None:
+            entry.probed_at = self._ambient.now()
             entry.probing = asyncio.create_task(self._ask(entry))
 
     async def _ask(self, entry: _Entry) -> None:
-        before = entry.offer
+        before, name = entry.offer, entry.served.name
+        limit = FIRST_PROBING if before is None and entry.served.starts_processes else self._probing
         try:
             await asyncio.sleep(entry.not_before - asyncio.get_running_loop().time())
             entry.stale = False
-            async with asyncio.timeout(self._probing):
+            async with asyncio.timeout(limit):
                 offer = await probe(entry.served)
             entry.offer = offer if entry.alike else await self._ask_further(entry, offer)
         except TimeoutError:
-            self._failed(entry, f"no answer in {self._probing:.0f} seconds")
+            self._failed(entry, f"the server {name} gave no answer in {limit:.0f} seconds", entry.served.last_line)
         except BackendUnavailable as error:
             self._failed(entry, error.message, error.last_line)
         except GatewayError as error:
             self._failed(entry, error.message)
         except Exception:
-            logger.exception("backend_probe_failed", extra=log.fields(backend=entry.served.name))
+            logger.exception("backend_probe_failed", extra=log.fields(backend=name))
             self._failed(entry, "unexpected error, see the log")
         else:
             entry.served.speaks(entry.offer, self._ambient)
@@ -307,7 +340,7 @@ class Catalogue:
             entry.offered_at = self._ambient.now()
             if before is None or before.greeting != entry.offer.greeting:
                 entry.greetings = {}
-            about = log.fields(backend=entry.served.name, tools=len(entry.offer.tools))
+            about = log.fields(backend=name, tools=len(entry.offer.tools))
             logger.info(event, extra=about)
             changed = frozenset() if before is None else entry.offer.differences(before)
             if entry.missed:
@@ -332,7 +365,6 @@ class Catalogue:
         return offer
 
     def _failed(self, entry: _Entry, reason: str, last_line: str = "") -> None:
-        entry.served.is_silent()
         went = entry.state == "ok"
         # As long as it stays like that, once is enough.
         level = logging.DEBUG if (entry.state, entry.reason) == ("failed", reason) else logging.WARNING
@@ -361,4 +393,7 @@ class Catalogue:
     def _state(self, entry: _Entry) -> BackendState:
         offered = entry.offer.tools.values() if entry.offer is not None else ()
         admitted = tuple(tool for tool in offered if entry.served.tools.admits(tool.name))
-        return BackendState(entry.served.name, entry.state, entry.reason, admitted, entry.last_line)
+        reason, last_line = entry.reason, entry.last_line
+        if entry.state == "starting" and entry.probing is not None:
+            reason, last_line = self._so_far(entry), entry.served.last_line
+        return BackendState(entry.served.name, entry.state, reason, admitted, last_line)

@@ -25,6 +25,7 @@ class HttpBackend:
     """Raises SettingsError when made, for a header that cannot be sent."""
 
     starts_processes = False
+    last_line = ""
     idle_stop = IDLE_STOP
     announces = False
 

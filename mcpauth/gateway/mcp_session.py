@@ -26,7 +26,7 @@ from .server_requests import ServerRequests
 
 logger = logging.getLogger(__name__)
 
-# For a backend to start and answer initialize: the first run of npx or uvx downloads the program.
+# For a backend that was heard of to start and answer initialize.
 OPENING = 60.0
 # For a backend to take what it is told beside the client's requests.
 TELLING = 5.0
@@ -83,6 +83,7 @@ class McpSession:
         self._links: dict[str, Link] = {}
         self._former: weakref.WeakSet[BackendSession] = weakref.WeakSet()  # they may still end what they began
         self._opening: dict[str, asyncio.Task[Link]] = {}
+        self._waiting: set[asyncio.Task[None]] = set()
         self._opened: set[str] = set()  # the backends that it had a session with
         self._under_way: weakref.WeakSet[object] = weakref.WeakSet()
         self._unsent: list[Frame] = []  # requests that wait until there is a session with the backend
@@ -111,6 +112,18 @@ class McpSession:
 
     def end(self, work: object) -> None:
         self._under_way.discard(work)
+
+    async def ready(self, served: Served) -> None:
+        """Until it is known what the backend speaks. Raises what stands against it, or has ended the session."""
+        waiting = asyncio.create_task(self._catalogue.ready(served.name))
+        self._waiting.add(waiting)
+        waiting.add_done_callback(self._waiting.discard)
+        try:
+            await waiting
+        except asyncio.CancelledError:
+            if self._ended is not None:
+                raise self._ended from None
+            raise
 
     async def greet(self, served: Served) -> Frame:
         """What the backend answers to initialize. That the session is initialized, the client tells it."""
@@ -233,7 +246,7 @@ class McpSession:
         """Nothing is delivered from here on, and the backends' sessions end, all at once; who waits gets ``error``."""
         self._ended = error or UnknownSession(ENDED)
         self.hang_up()
-        for opening in self._opening.values():
+        for opening in (*self._opening.values(), *self._waiting):
             opening.cancel()
         await asyncio.gather(
             *(link.session.close(self._ended.message) for link in self._links.values()),
@@ -291,6 +304,7 @@ class McpSession:
     async def _open(self, served: Served, first: bool) -> Link:
         link = Link(served.name)
         try:
+            await self._catalogue.ready(served.name)
             async with asyncio.timeout(OPENING):
                 link.session = await served.open(lambda frame: self._heard(link, frame), self._caller)
                 try:

@@ -20,8 +20,6 @@ from .offer import Offer
 from .tools import Tool
 
 HANDOVER = 2.0
-# How long sessions wait until it is known what the backend speaks.
-KNOWING = 10.0
 
 
 class Served:
@@ -33,7 +31,6 @@ class Served:
         self._changed: Callable[[], None] = lambda: None
         self._bridge: ToLegacy | ToModern | None = None  # for callers of the era that the backend does not speak
         self._uncrossed: set[asyncio.Task[None]] = set()
-        self._known = asyncio.Event()
         self._started = False
         self._closed = False
         self._closing: asyncio.Future[list[None]] | None = None
@@ -58,14 +55,9 @@ class Served:
                 self._cross(ToModern(self._backend, offer, ambient))
         else:
             self._cross(None)
-        self._known.set()
 
     def repeat(self, parameters: ByTool) -> None:
         self._backend.repeat(parameters)
-
-    def is_silent(self) -> None:
-        """Nobody knows what it speaks: it is asked in the era of whoever asks."""
-        self._known.set()
 
     async def ask(self, listener: Callable[[Frame], None]) -> BackendSession:
         """For whoever asks what it offers: the backend itself, in a session of no era yet."""
@@ -73,13 +65,8 @@ class Served:
         return await self._backend.open(listener)
 
     async def open(self, listener: Callable[[Frame], None], caller: Caller) -> BackendSession:
-        """For a legacy client, with whatever the backend speaks."""
+        """For a legacy client, with whatever the backend speaks; where nobody knows, with it as it is."""
         await self._ready()
-        try:
-            async with asyncio.timeout(KNOWING):
-                await self._known.wait()
-        except TimeoutError:
-            self.is_silent()
         if isinstance(self._bridge, ToModern):
             return self._bridge.open(listener, caller)
         return await self._backend.open(listener, caller)
@@ -96,6 +83,10 @@ class Served:
         if not self.starts_processes:
             return True
         return self._bridge.runs(caller) if isinstance(self._bridge, ToLegacy) else self._backend.runs(caller)
+
+    @property
+    def last_line(self) -> str:
+        return self._backend.last_line
 
     @property
     def busy(self) -> bool:
@@ -144,7 +135,6 @@ class Served:
     async def close(self) -> None:
         """However often it is asked for, and whoever stops waiting: it is done once, and to its end."""
         self._closed = True
-        self._known.set()
         if self._closing is None:
             self._cross(None)
             self._closing = asyncio.gather(self._backend.close(), *self._uncrossed)

@@ -44,9 +44,11 @@ class Single:
 
     async def initialize(self, session: McpSession, frame: Frame) -> Frame:
         """Of a backend that costs a process, the answer that it would give; it is started when it is needed."""
-        known = self._catalogue.greeting(self.name, frame) if self._served.starts_processes else None
-        if known is not None:
-            return frames.result(frame["id"], known)
+        if self._served.starts_processes:
+            await session.ready(self._served)
+            known = self._catalogue.greeting(self.name, frame)
+            if known is not None:
+                return frames.result(frame["id"], known)
         answer = await session.greet(self._served)
         if "result" in answer:
             self._catalogue.greeted(self.name, frame, frames.members(answer["result"]))

@@ -101,6 +101,10 @@ class StdioBackend:
         return self._modern.runs(caller)
 
     @property
+    def last_line(self) -> str:
+        return "" if self._probed is None else self._probed.last_line
+
+    @property
     def busy(self) -> bool:
         return any(session.busy for session in self._sessions)
 

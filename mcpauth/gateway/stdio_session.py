@@ -86,6 +86,10 @@ class StdioSession:
         return Pace(self._child.hold, self._child.go_on)
 
     @property
+    def last_line(self) -> str:
+        return self._stderr.last_line
+
+    @property
     def over(self) -> bool:
         return self._over is not None
 

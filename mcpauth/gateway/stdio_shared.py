@@ -22,7 +22,7 @@ from .ourselves import ABOUT_US
 from .resource_updates import UPDATED, concerns
 from .stdio_session import OPEN, StdioSession
 
-# For the first of them: the first run of npx or uvx downloads the program.
+# For the first of them.
 GREETING = 60.0
 
 INITIALIZED = frames.notification("notifications/initialized")

@@ -5,7 +5,6 @@ import pytest
 
 from mcpauth.errors import InvalidMessage, NotAllowed, ParseError, UnknownBackend, UnknownSession
 from mcpauth.gateway import mcp_session
-from mcpauth.gateway import served as gateway_served
 from tests.fakes.mcp_client import INITIALIZE, Client, gone, principal
 
 
@@ -60,11 +59,13 @@ async def test_a_sixth_session_of_a_grant_ends_the_one_that_was_used_least_recen
     assert not await is_unknown(bystander)
 
 
-async def test_who_begins_sessions_faster_than_they_end_has_to_wait(serve, child, monkeypatch):
+async def test_who_begins_sessions_faster_than_they_end_has_to_wait(serve, child):
     """Each that is still ending has a child: here one that does not want to."""
-    monkeypatch.setattr(gateway_served, "KNOWING", 0.1)  # The one that was asked what it offers does not want, either.
     served = child("fake", "echo", "--stubborn", grace=60)
     gateway = await serve(served)
+    while gateway._catalogue.asking("fake"):  # The one that is asked what it offers does not want, either.
+        served.kill()
+        await asyncio.sleep(0.01)
     for _ in range(10):
         client = await begin(gateway, "fake")
         gateway.end_session(client.who, backend="fake", session_id=client.session_id)

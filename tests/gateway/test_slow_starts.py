@@ -11,6 +11,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from mcpauth.errors import UnknownSession
 from mcpauth.gateway import catalogue, load
+from mcpauth.gateway.eras import NEWEST_LEGACY
 from mcpauth.web.mcp import JSON_WITHIN
 from tests.fakes.mcp_client import INITIALIZE, Client, ModernClient, modern_headers, principal
 from tests.gateway.conftest import CHILD
@@ -19,7 +20,7 @@ from tests.gateway.test_http_backend import until
 from tests.gateway.test_sse import SseServer
 
 # As one does that has to be downloaded first.
-SLOW = 'while [ -e "$0" ]; do sleep 0.02; done; exec "$@"'
+SLOW = 'echo $$ >> "$0.started"; while [ -e "$0" ]; do sleep 0.02; done; exec "$@"'
 
 # It starts when it may, and has more than before when it is told to.
 CHANGING = """
@@ -42,6 +43,25 @@ for line in sys.stdin:
 def wait(tmp_path):
     """While this file is there, nothing starts."""
     return tmp_path / "wait"
+
+
+@pytest.fixture
+def started(tmp_path):
+    """The processes that were."""
+    file = tmp_path / "wait.started"
+    return lambda: file.read_text().split() if file.exists() else []
+
+
+@pytest.fixture
+def limit(monkeypatch):
+    """How long lists wait for what was never heard of, how long a probe may take, and whatever else is limited."""
+
+    def make(patience=10.0, probing=60.0, **others):
+        monkeypatch.setattr(catalogue.Catalogue.__init__, "__kwdefaults__", {"patience": patience, "probing": probing})
+        for name, seconds in others.items():
+            monkeypatch.setattr(catalogue, name, seconds)
+
+    return make
 
 
 @pytest.fixture
@@ -188,6 +208,106 @@ async def test_a_modern_client_waits_in_a_stream(serve, slow, front, wait, era, 
     assert "content" in answer["result"]
 
 
+@pytest.mark.parametrize("era", ["--modern", "--legacy"])
+@pytest.mark.parametrize("make", [Client, ModernClient])
+async def test_who_wants_a_server_waits_for_it_longer_than_a_list_does(serve, slow, wait, started, limit, make, era):
+    limit(patience=0.01)
+    wait.touch()
+    client = make(await serve(slow("fake", "echo", era)), "fake")
+    asyncio.get_running_loop().call_later(0.2, wait.unlink)
+    if make is Client:
+        as_we_ask = {**INITIALIZE, "protocolVersion": NEWEST_LEGACY, "capabilities": {}}
+        assert "result" in await client.initialize(as_we_ask)
+        # No process but those that were asked what they offer, twice in the era that they speak.
+        assert len(started()) == (3 if era == "--modern" else 2)
+    assert "content" in (await client.call("echo"))["result"]
+
+
+@pytest.mark.parametrize("make", [Client, ModernClient])
+async def test_whoever_has_waited_long_is_told_and_comes_again(serve, slow, wait, started, limit, ambient, make):
+    limit(WAITING=0.1)
+    wait.touch()
+    gateway = await serve(slow("fake", "echo"))
+    await until(started)
+    ambient.time += 73
+    client = make(gateway, "fake")
+    begin = client.initialize if make is Client else lambda: client.request("server/discover")
+    told = (await begin())["error"]["message"]
+    assert told == "the server fake is still starting: 73 s so far; try again shortly"
+    assert len(started()) == 1
+    wait.unlink()
+    await gateway.settled()
+    assert "result" in await begin()
+
+
+async def test_a_call_that_may_only_read_waits_until_it_is_known_what_does(serve, slow, wait, limit):
+    limit(patience=0.01)
+    gateway = await serve(slow("fake", "peek:read"))
+    reader = Client(gateway, "fake", principal("mcp:read"))
+    await reader.initialize()
+    wait.touch()
+    gateway.serve([slow("fake", "peek:read", idle_stop=1)])
+    asyncio.get_running_loop().call_later(0.2, wait.unlink)
+    assert "content" in (await reader.call("peek"))["result"]
+
+
+async def test_a_first_start_may_take_long_and_the_owner_sees_that(serve, slow, wait, started, limit, ambient):
+    limit(probing=0.05)
+    wait.touch()
+    gateway = await serve(slow("fake", "echo"))
+    await until(started)
+    ambient.time += 200
+    asyncio.get_running_loop().call_later(0.3, wait.unlink)
+    (state,) = gateway.backends()
+    assert (state.state, state.reason) == ("starting", "still starting: 200 s so far")
+    (first,) = started()
+    (state,) = await gateway.settled()
+    assert (state.state, state.reason) == ("ok", None)
+    assert started()[0] == first
+
+
+async def test_once_it_was_heard_of_it_has_no_more_time_than_others(serve, slow, wait, limit):
+    limit(probing=0.5)
+    gateway = await serve(slow("fake", "echo"))
+    await gateway.settled()
+    wait.touch()
+    gateway._catalogue.refresh("fake")
+    await until(lambda: gateway.backends()[0].state == "failed")
+    assert gateway.backends()[0].reason.startswith("the server fake gave no answer in ")
+
+
+async def test_one_that_hangs_for_ever_is_ended_at_last(serve, child, limit):
+    limit(FIRST_PROBING=0.6)
+    hangs = "-c", "echo Downloading >&2; exec sleep 1000"
+    gateway = await serve(child("fake", command="/bin/sh", args=hangs, grace=0.1))
+    await until(lambda: gateway.backends()[0].last_line == "Downloading")
+    assert gateway.backends()[0].state == "starting"
+    await gateway.settled()
+    (state,) = gateway.backends()
+    assert (state.state, state.last_line) == ("failed", "Downloading")
+    assert state.reason == "the server fake gave no answer in 1 seconds"
+    assert not gateway._backends["fake"]._backend._sessions
+
+
+async def test_what_failed_and_is_tried_again_is_waited_for(serve, slow, child, wait, started, limit, ambient):
+    limit(WAITING=0.1)
+    program = 'echo $$ >> "$0.started"; [ -e "$0" ] || exit 7; while [ -e "$0" ]; do sleep 0.02; done; exec "$@"'
+    fake = sys.executable, str(CHILD), "echo"
+    gateway = await serve(child("fake", command="/bin/sh", args=("-c", program, str(wait), *fake), grace=0.2))
+    (state,) = await gateway.settled()
+    assert "exit status 7" in state.reason
+    before = len(started())
+    wait.touch()
+    ambient.time += 600
+    gateway.look_around()
+    await until(lambda: len(started()) > before)
+    for make in (Client, ModernClient):
+        client = make(gateway, "fake")
+        answer = await (client.initialize() if make is Client else client.request("server/discover"))
+        assert "still starting: 0 s so far" in answer["error"]["message"]
+    assert len(started()) == before + 1
+
+
 async def test_a_server_that_does_not_start_after_all_leaves_no_session(serve, child, front, wait):
     wait.touch()
     gateway = await serve(child("fake", command="/bin/sh", args=("-c", SLOW, str(wait), "false")))
@@ -238,8 +358,8 @@ async def test_who_waits_for_one_when_we_stop_is_told_that(serve, slow, wait, er
     assert not isinstance(answer.replies.error, UnknownSession)
 
 
-async def test_the_others_are_listed_and_nobody_waits_twice(serve, child, slow, front, wait, monkeypatch, caplog):
-    monkeypatch.setattr(catalogue.Catalogue.__init__, "__kwdefaults__", {"patience": 0.5, "probing": 60.0})
+async def test_the_others_are_listed_and_nobody_waits_twice(serve, child, slow, front, wait, limit, caplog):
+    limit(patience=0.5)
     wait.touch()
     gateway = await serve(slow("slow", "a"), child("quick", "b"))
     await until(lambda: gateway.backends()[1].state == "ok")

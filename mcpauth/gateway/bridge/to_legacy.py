@@ -23,7 +23,7 @@ from .waiting_calls import WaitingCalls
 
 logger = logging.getLogger(__name__)
 
-# For a server to start and answer initialize: the first run of npx or uvx downloads the program.
+# For a server that was heard of to start and answer initialize.
 OPENING = 60.0
 
 

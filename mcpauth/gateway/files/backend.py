@@ -44,6 +44,7 @@ _UNCACHED: dict[str, Any] = {**_COMPLETE, "ttlMs": 0, "cacheScope": "private"}
 class FilesBackend:
     legacy_only = False
     starts_processes = False
+    last_line = ""
     idle_stop = IDLE_STOP
     announces = True
 

@@ -90,9 +90,13 @@ def _said(
         elif one["state"] == "ok":
             yield Finding.fine(check, "1 tool" if len(one["tools"]) == 1 else f"{len(one['tools'])} tools")
         else:
-            yield Finding.fine(check, "it is starting; look again in a moment")
+            so_far = _wrote(one.get("reason") or "it is starting", one.get("lastLine"))
+            yield Finding.fine(check, f"{so_far}; look again in a moment")
 
 
 def _failed(check: str, reason: str, last_line: str | None) -> Finding:
-    found = f"{reason}; it wrote last: {last_line}" if last_line else reason
-    return Finding.problem(check, found, ENDED if "log reference" in reason else ENTRY)
+    return Finding.problem(check, _wrote(reason, last_line), ENDED if "log reference" in reason else ENTRY)
+
+
+def _wrote(what: str, last_line: str | None) -> str:
+    return f"{what}; it wrote last: {last_line}" if last_line else what

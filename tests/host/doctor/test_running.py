@@ -67,6 +67,17 @@ def test_all_is_well(settings: Read) -> None:
             "it is starting",
             "",
         ),
+        (
+            {
+                "servers": [
+                    {"name": "a", "state": "starting", "reason": "for 99 s", "lastLine": "Downloading", "tools": []}
+                ]
+            },
+            "server a",
+            "fine",
+            "for 99 s; it wrote last: Downloading; look again",
+            "",
+        ),
         ({"servers": [{"name": "a", "state": "ok", "reason": None, "tools": ["x"]}]}, "server a", "fine", "1 tool", ""),
     ],
 )
