@@ -95,6 +95,14 @@ async def test_what_servers_ask(front, backend, mode, version):
         assert (await client.read_resource("mem://asks")).contents[0].text == "content"
 
 
+@pytest.mark.parametrize(("mode", "version"), MODES)
+async def test_what_is_asked_while_another_call_ends_is_answered(front, mode, version):
+    async with connected(front, "old", mode) as client:
+        waiting = asyncio.create_task(client.call_tool("ask_later", {"requests": [ELICIT]}))
+        assert (await client.call_tool("let_ask")).content[0].text == "asked"
+        assert '"n": 5' in (await waiting).content[0].text
+
+
 @pytest.mark.parametrize("mode", ["auto", "2026-07-28"])
 async def test_what_a_server_asks_at_once_is_answered_before_the_first_call(front, mode):
     async with connected(front, "rooted", mode) as client:

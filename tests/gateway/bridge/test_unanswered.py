@@ -290,6 +290,7 @@ class Listening(McpHttpServer):
 
     async def listen(self, handler):
         handler.set_header("Content-Type", "text/event-stream")
+        await handler.flush()
         self.streams[handler.request.headers["Mcp-Session-Id"]] = handler
         await handler.gone
 
