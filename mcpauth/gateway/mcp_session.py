@@ -30,8 +30,8 @@ logger = logging.getLogger(__name__)
 OPENING = 60.0
 # For a backend to take what it is told beside the client's requests.
 TELLING = 5.0
-# For the client to answer what the backend asks when it is initialized; and for that to act by the answer.
-ANSWERING, ACTING = 2.0, 0.2
+# For a backend to ask what it needs from the beginning, for the client to answer, and to act by that.
+ASKING, ANSWERING, ACTING = 1.0, 2.0, 0.2
 # Requests of a client that may be under way: they go on when it leaves, so nothing else bounds them. As many more
 # messages may be on their way beside them: it can still cancel, and answer what it is asked.
 UNDER_WAY = 256
@@ -349,17 +349,17 @@ class McpSession:
 
         What a backend asks at once, it has asked when it answers a ping.
         """
-        await self._tell(link, frames.request(0, "ping", {}))
+        await self._tell(link, frames.request(0, "ping", {}), ASKING)
         if link.asked:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(ANSWERING):
                     await self._requests.answered(link)
             await asyncio.sleep(ACTING)
 
-    async def _tell(self, link: Link, frame: Frame) -> None:
+    async def _tell(self, link: Link, frame: Frame, patience: float = TELLING) -> None:
         """A request whose answer makes no difference to the client."""
         try:
-            async with asyncio.timeout(TELLING):
+            async with asyncio.timeout(patience):
                 await last(link.session.request(frame), lambda aside: self._heard(link, aside))
         except BackendUnavailable:
             pass

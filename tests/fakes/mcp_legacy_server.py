@@ -18,7 +18,7 @@ SEEN |= {"answers": []}
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}}
 VISITED = []
 GIVE_UP, ASK = asyncio.Event(), asyncio.Event()
-ROOTS = []
+ROOTS, THEN = [], []
 PIECE = []  # not empty: what is said is kept, and sent in one piece with what comes after that
 
 
@@ -90,6 +90,7 @@ async def call(request_id, params):
             return text("asked")
         case "ask_afterwards":
             PIECE.append(True)
+            THEN.extend(given.get("then", []))  # with the first answer
             send(id=request_id, result=text("soon"))
             for number, one in enumerate(given["requests"]):
                 send(**(one if "notifications" in one["method"] else {"id": f"after-{number}", **one}))
@@ -216,6 +217,8 @@ async def look_around():
 def heard(message):
     if "method" not in message:
         SEEN["answers"].append({key: message[key] for key in ("id", "result", "error") if key in message})
+        while THEN:
+            send(id="then", **THEN.pop())
         waiting = ASKED.pop(message["id"], None)
         if waiting is not None and not waiting.done():
             waiting.set_result({key: message[key] for key in ("result", "error") if key in message})

@@ -124,9 +124,13 @@ class LegacyCall:
     async def room(self) -> None:
         await self._room.wait()
 
+    @property
+    def asks(self) -> bool:
+        """Whether the client has to answer before it goes on."""
+        return bool(self._questions or self.waits) and not self.ended
+
     async def unasked(self) -> None:
-        """Until the client has come back with its answers, or nothing comes of it."""
-        while (self._questions or self.waits) and not self.ended:
+        while self.asks:
             self._news.clear()
             await self._news.wait()
 
@@ -175,7 +179,7 @@ class LegacyCall:
     def leave_questions(self) -> None:
         """They are to be asked elsewhere."""
         left = [question for question in self._questions.values() if "id" in question.frame]
-        self._questions.clear()
+        self._questions = {key: one for key, one in self._questions.items() if "id" not in one.frame}
         self._news.set()
         if left:
             self.left(self, left)

@@ -101,12 +101,12 @@ class LegacySession:
         call.server, call.tell, call.left = self._greeting.get("serverInfo"), self._tell, self._unanswered.left
         self._calls[call] = None
         try:
-            if await self._unanswered.before(call):
-                await self._let_it_act()
-            if call.ended or call.frame is None:
-                return
             try:
                 await self._set_level(call.level)
+                while await self._unanswered.before(call):
+                    await self._let_it_act()
+                if call.ended or call.frame is None:
+                    return
                 self._last += 1
                 call.number = self._last
                 answers = self._connection.request(modernized.request(call.number, call.frame))

@@ -79,7 +79,7 @@ class Unanswered:
 
     async def before(self, call: LegacyCall) -> bool:
         """Until the client has answered what was asked before the call, which may need that. Whether there was any."""
-        if call.method not in questions.ASKING or not (self._waiting or self._roots):
+        if call.method not in questions.ASKING or not (self._waiting or self._roots or call.asks):
             return False
         for key, question in list(self._waiting.items()):
             if call.may_be_asked(question.frame):

@@ -9,7 +9,7 @@ import pytest
 
 from mcpauth.gateway import load
 from mcpauth.gateway import served as served_module
-from mcpauth.gateway.bridge import unanswered
+from mcpauth.gateway.bridge import legacy_session, unanswered
 from mcpauth.gateway.configuration import RemoteServer
 from mcpauth.gateway.http import HttpBackend
 from mcpauth.gateway.served import Served
@@ -116,6 +116,17 @@ async def test_where_there_is_no_other_it_is_asked_before_the_next_call(client):
     # Nothing is left of it.
     assert len((await seen(client))["answers"]) == 2
     assert is_call_again(await client.request("tools/call", retry(params, result)))
+
+
+async def test_what_is_asked_after_that_comes_before_the_call_too(client):
+    await client.call("ask_afterwards", requests=[ROOTS], then=[ELICIT])
+    params = {"name": "seen"}
+    first = await asked(client, params)
+    second = (await client.request("tools/call", retry(params, first)))["result"]
+    assert list(second["inputRequests"].values()) == [ELICIT]
+    await asyncio.sleep(legacy_session.ACTING)  # By then it would have been sent.
+    told = await answered(client, params, second)
+    assert ([one["id"] for one in told["answers"]], told["runs"]) == (["after-0", "then"], 2)
 
 
 async def test_what_is_taken_back_by_then_is_not_asked(client):
