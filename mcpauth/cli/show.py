@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from .. import __version__
+from ..host.doctor.running import AGAIN, NOT_AGAIN
 from ..operations.waiting import told
 
 COLUMNS = {
@@ -127,6 +128,9 @@ def status(answer: dict[str, Any], running: bool) -> Iterable[str]:
         yield f"  server      {one['name']}: {tools}" if running else f"  server      {one['name']}"
         if last_line := one.get("lastLine"):
             yield f"              it wrote last: {clean(last_line)}"
+        if one["state"] == "ok" and (again := one["reason"]):
+            yield f"! server {one['name']}: {NOT_AGAIN}: {clean(again)}"
+            yield f"  What to do: {AGAIN}"
     if answer.get("ownerNeeded"):
         yield "There is no owner yet: open the setup link that the server printed, or use: user add NAME --owner"
     if problem := answer.get("configurationProblem"):

@@ -75,7 +75,7 @@ class Backend(Protocol):
         ...
 
     def on_changed(self, tell: Callable[[], None]) -> None:
-        """``tell`` is called when its lists have changed and no session is told."""
+        """``tell`` is called when its lists have changed and no session is told, or may have while nothing ran."""
         ...
 
     def repeat(self, parameters: ByTool) -> None:
@@ -108,6 +108,11 @@ class Backend(Protocol):
     @property
     def busy(self) -> bool:
         """Whether somebody waits for an answer."""
+        ...
+
+    @property
+    def proven(self) -> bool:
+        """Whether a process of it runs and has answered, so that it works, whatever becomes of a new one."""
         ...
 
     def retire(self) -> None:

@@ -31,9 +31,6 @@ FIRST_PROBING = 900.0
 # How long who wants that server, and no list, waits for it: many clients give up after a minute, and would not be told.
 WAITING = 50.0
 BACK_OFF = (5, 15, 60, 300)
-# What was heard is looked at again when a process is started anyway, if it is older than this: while none runs,
-# nobody can tell of a change.
-LATELY = 300
 # Answers to initialize that are remembered of one backend, and how much a client may say to get one of them.
 GREETINGS, SAID = 32, 4096
 # Between two probes of one backend, whatever it says: each may start a process.
@@ -67,8 +64,8 @@ class Asked(NamedTuple):
 class BackendState(NamedTuple):
     """For the consent page and ``status``. A backend that failed may still have the tools it had before.
 
-    ``last_line`` is what a program that ended, or is still starting, wrote last on stderr: for the owner alone, not for
-    the page.
+    One that is ``ok`` with a ``reason`` has them too: it works, and could not be asked again. ``last_line`` is what a
+    program that ended, or is still starting, wrote last on stderr: for the owner alone, not for the page.
     """
 
     name: str
@@ -85,7 +82,6 @@ class _Entry:
         self.reason: str | None = None
         self.last_line = ""
         self.offer: Offer | None = None
-        self.offered_at = 0
         self.alike = False  # it has offered the same to all: to ask that again would cost another process each time
         self.greetings: dict[Asked, Frame] = {}  # what it answered to initialize of clients
         self.varies = False  # it answers initialize now so, now otherwise
@@ -262,15 +258,15 @@ class Catalogue:
             await asyncio.wait([entry.probing], timeout=self._patience)
         return entry.offer if entry.state == "ok" and entry.probing is None else None
 
-    def aged(self, backend: str) -> bool:
-        """Whether what is remembered should be looked at again by whoever starts a process of the backend anyway."""
-        entry = self._entry(backend)
-        return entry.state == "ok" and self._ambient.now() >= entry.offered_at + LATELY
-
     def retry(self) -> None:
-        """What failed is tried again when it is time, whether anybody asks or not: who listens is told."""
+        """What failed is tried again when it is time, whether anybody asks or not: who listens is told.
+
+        What could not be asked beside its own process is, once that has ended.
+        """
         for entry in self._entries.values():
             self._retry(entry)
+            if entry.state == "ok" and entry.reason is not None and not entry.served.proven:
+                self._probe(entry)
 
     def _retry(self, entry: _Entry) -> None:
         if entry.state == "failed" and self._ambient.now() >= entry.retry_at:
@@ -337,7 +333,6 @@ class Catalogue:
             entry.served.repeat(entry.offer.modern.parameters)
             event = "backend_returned" if entry.state == "failed" else "backend_probed"
             entry.state, entry.reason, entry.last_line, entry.failures = "ok", None, "", 0
-            entry.offered_at = self._ambient.now()
             if before is None or before.greeting != entry.offer.greeting:
                 entry.greetings = {}
             about = log.fields(backend=name, tools=len(entry.offer.tools))
@@ -365,6 +360,9 @@ class Catalogue:
         return offer
 
     def _failed(self, entry: _Entry, reason: str, last_line: str = "") -> None:
+        if entry.offer is not None and entry.served.proven:
+            self._keep(entry, entry.offer, reason, last_line)
+            return
         went = entry.state == "ok"
         # As long as it stays like that, once is enough.
         level = logging.DEBUG if (entry.state, entry.reason) == ("failed", reason) else logging.WARNING
@@ -376,6 +374,15 @@ class Catalogue:
             entry.missed = True
             if entry.offer is not None:
                 self._untold |= entry.offer.kinds()
+
+    def _keep(self, entry: _Entry, offer: Offer, reason: str, last_line: str) -> None:
+        """While a process of it works, that another does not start says nothing of it: there may be only one."""
+        level = logging.DEBUG if (entry.state, entry.reason) == ("ok", reason) else logging.WARNING
+        entry.state, entry.reason, entry.last_line = "ok", reason, last_line
+        logger.log(level, "backend_not_asked_again", extra=log.fields(backend=entry.served.name, reason=reason))
+        if entry.missed:
+            entry.missed = False
+            self._untold |= offer.kinds()
 
     def _tell_together(self) -> None:
         """Several servers often change at once: who listens hears of that once, and of the slow ones later."""

@@ -86,6 +86,10 @@ class HttpBackend:
     def busy(self) -> bool:
         return len(self._requests) > 0 or any(session.busy for session in self._sessions)
 
+    @property
+    def proven(self) -> bool:
+        return False
+
     def retire(self) -> None:
         self._retired = True
         for session in self._sessions:

@@ -93,6 +93,10 @@ class Served:
         waits = isinstance(self._bridge, ToModern) and self._bridge.busy
         return self._started and (self._backend.busy or waits)
 
+    @property
+    def proven(self) -> bool:
+        return self._backend.proven
+
     def follow(self, ending: asyncio.Task[None]) -> None:
         """Whose place it takes is ``ending``, and is waited for a moment: both might want the same file or port."""
         self._before = ending

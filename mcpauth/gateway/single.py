@@ -59,8 +59,6 @@ class Single:
             answer = await self._from_memory(principal, session, method, frame)
             if answer is not None:
                 return Answer(reply=frames.encode(answer))
-            if self._catalogue.aged(self.name):
-                self._catalogue.refresh(self.name)
         if self._served.unrestricted(principal):
             return self._relay(session, method, frame)
         if method == "tools/list":

@@ -30,6 +30,10 @@ if os.name == "nt":
     INHERITED += ("SYSTEMROOT", "USERPROFILE", "APPDATA", "LOCALAPPDATA", "TEMP", "PATHEXT", "COMSPEC")
 
 
+# While none runs, nobody can tell of a change. So what it offers is asked for again when one is started anyway.
+FRESH = 300
+
+
 class StdioBackend:
     """Starts children when they are needed, and knows them all until they are gone."""
 
@@ -59,6 +63,7 @@ class StdioBackend:
         )
         self._sessions: set[StdioSession] = set()
         self._probed: StdioSession | None = None  # the last that was asked what it offers
+        self._probed_at = ambient.now()
         self._retired = False
         self._changed: Callable[[], None] = lambda: None
         self._back_offs: dict[str, BackOff] = {}  # by user: nobody makes others wait with what they make crash
@@ -82,6 +87,7 @@ class StdioBackend:
             return Member(listener, caller, self._shared.join)
 
         if caller is None:
+            self._probed_at = self._ambient.now()
             # To ask what it offers: that is done one after the other, with pauses, and must not fail for others' sake.
             beside = self._children.beside(self.name)
             return await self._start(beside, BackOff(self._ambient), lambda place: self._probe(listener, place))
@@ -107,6 +113,10 @@ class StdioBackend:
     @property
     def busy(self) -> bool:
         return any(session.busy for session in self._sessions)
+
+    @property
+    def proven(self) -> bool:
+        return any(session.proven for session in self._sessions)
 
     def retire(self) -> None:
         self._retired = True
@@ -159,6 +169,12 @@ class StdioBackend:
         await child.greet(joining.initialize)
         return child
 
+    def _look_again(self) -> None:
+        """One runs by now. Not sooner: of some programs only one can, and that is the one that a client waits for."""
+        if self._probed_at + FRESH <= self._ambient.now():
+            self._probed_at = self._ambient.now()
+            self._changed()
+
     def _user(self, subject: str) -> str | None:
         """Whose a child is; None of one that is everybody's."""
         return None if self._share == "all" else subject
@@ -167,7 +183,13 @@ class StdioBackend:
         """Raises BackendUnavailable when there is no room, and soon after one that ended by itself."""
         back_off = self._back_offs.setdefault(user or "", BackOff(self._ambient))
         back_off.check()
-        return await self._start(self._children.place(self.name, user), back_off, make, idle_stop)
+
+        def made(place: Place) -> S:
+            session = make(place)
+            session.on_proven(self._look_again)
+            return session
+
+        return await self._start(self._children.place(self.name, user), back_off, made, idle_stop)
 
     async def _start(
         self, place: Place, back_off: BackOff, make: Callable[[Place], S], idle_stop: int | None = None

@@ -62,6 +62,7 @@ class StdioSession:
         self._asked: dict[int | str, None] = {}
         self._subscribed: dict[bytes, None] = {}
         self._closed = self._retired = self._answered = False
+        self._proven: Callable[[], None] = lambda: None
         self._over: str | None = None
         self._stderr = StderrLog(name, self.reference)
 
@@ -106,6 +107,15 @@ class StdioSession:
         if self._retired:  # Of changes, another tells by now.
             return self._in_flight.works or bool(self._asked)
         return bool(self._in_flight or self._asked or self._subscribed)
+
+    @property
+    def proven(self) -> bool:
+        """Whether it is at a client's service, and has answered."""
+        return self.serves and self._answered and not self._probed
+
+    def on_proven(self, tell: Callable[[], None]) -> None:
+        """``tell`` is called when it has answered for the first time."""
+        self._proven = tell
 
     def client_is_away(self) -> None:
         self._asked.clear()
@@ -179,7 +189,9 @@ class StdioSession:
             logger.warning("backend_line_skipped", extra=about)
             why = f"the server {self._name} gave an answer that cannot be read: {error.message}"
             return int(not self._in_flight.spoilt(line, BackendUnavailable(why)))
-        self._answered = True
+        if not self._answered:
+            self._answered = True
+            self._proven()
         return stray
 
     def _deliver(self, frame: Frame) -> bool:

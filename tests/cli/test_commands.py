@@ -344,6 +344,17 @@ def test_a_program_that_ended_is_told_with_what_it_wrote_last() -> None:
     assert printed[at + 1].strip() == "it wrote last: no\N{REPLACEMENT CHARACTER} key"
 
 
+def test_a_program_that_could_not_be_asked_again_has_its_tools_and_a_note() -> None:
+    kept = {"name": "mine", "state": "ok", "reason": "it\x1b ended", "lastLine": "port in use", "tools": ["a"]}
+    printed = list(show.status({"servers": [kept]}, True))
+    at = printed.index("  server      mine: 1 tool")
+    assert printed[at + 1].strip() == "it wrote last: port in use"
+    assert printed[at + 2].startswith(
+        "! server mine: it runs and could not be asked again: it\N{REPLACEMENT CHARACTER}"
+    )
+    assert '"share": "user"' in printed[at + 3]
+
+
 def test_a_server_of_another_version_says_what_it_can() -> None:
     answer = {"version": __version__, "mcpUrl": "http://localhost/mcp", "registration": "by-letter", "notices": ["one"]}
     printed = list(show.status(answer, True))

@@ -3,11 +3,13 @@
 Arguments: the names of its tools; ``name:read`` has readOnlyHint, ``name:header`` arguments that headers repeat.
 With ``--stubborn`` it ignores both the end of its stdin and SIGTERM, with ``--silent`` it answers nothing at all,
 with ``--fail-once=PATH`` it ends the first two times (whoever asks which era it speaks tries twice), with
-``--tools=PATH`` it has the tools named in that file, too. It speaks the legacy era; with ``--modern`` that of
-2026-07-28 alone, with ``--dual`` the one that it hears first. ``--strict`` ends when it hears of the other,
-``--reserved`` says nothing to it. With ``--greets`` it has a word for each client by its name.
+``--tools=PATH`` it has the tools named in that file, too, with ``--alone=PATH`` it ends when another one runs that
+was given the same file. It speaks the legacy era; with ``--modern`` that of 2026-07-28 alone, with ``--dual`` the one
+that it hears first. ``--strict`` ends when it hears of the other, ``--reserved`` says nothing to it. With ``--greets``
+it has a word for each client by its name.
 """
 
+import fcntl
 import json
 import os
 import pathlib
@@ -28,6 +30,7 @@ HEARD = []  # the methods of all that came
 LINES = [""]
 SECRETS = []
 TOOLS = []
+LOCK = []
 
 
 def send(**message):
@@ -279,6 +282,13 @@ def main():
         name, _, value = option.partition("=")
         if name == "--tools" and pathlib.Path(value).exists():
             TOOLS.extend(pathlib.Path(value).read_text().split())
+        if name == "--alone":
+            LOCK.append(open(value, "w"))  # noqa: SIM115 - for as long as it lives
+            try:
+                fcntl.flock(LOCK[0], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                sys.stderr.write("another one runs\n")
+                sys.exit(1)
         if name == "--fail-once":
             failed = pathlib.Path(value)
             times = len(failed.read_text()) if failed.exists() else 0

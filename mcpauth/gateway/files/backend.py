@@ -79,6 +79,10 @@ class FilesBackend:
     def busy(self) -> bool:
         return self._running > 0
 
+    @property
+    def proven(self) -> bool:
+        return False
+
     def retire(self) -> None:
         self._retired = True
 

@@ -45,8 +45,6 @@ class ModernSingle:
             result = await self._from_memory(principal, method, about)
             if result is not None:
                 return _whole(frames.result(frame["id"], result))
-        elif self._catalogue.aged(self._served.name) and not self._served.runs(_caller(principal, about, self._load)):
-            self._catalogue.refresh(self._served.name)
         return self._request(principal, method, frame, about, offer)
 
     def _request(self, principal: Principal, method: str, frame: Frame, about: Envelope, offer: ModernOffer) -> Answer:

@@ -17,6 +17,11 @@ SECONDS = 5.0
 ANOTHERS = "the data directory is another user's"
 ENTRY = "correct its entry in mcp.json; it is tried again"
 ENDED = "look in the log for all that it wrote: backend_stderr with that reference; it is tried again"
+NOT_AGAIN = "it runs and could not be asked again"
+AGAIN = (
+    "it is asked again when its process has ended; if only one of it can run at a time, its entry in mcp.json needs "
+    '"share": "user", or "all" where several people use it'
+)
 
 # Raises OSError when no server listens, OperationError when it refuses.
 Ask = Callable[[str, dict[str, Any]], Awaitable[Any]]
@@ -88,7 +93,12 @@ def _said(
         if name in failed:
             yield lacks.get(name) or _failed(check, failed[name], one.get("lastLine"))
         elif one["state"] == "ok":
-            yield Finding.fine(check, "1 tool" if len(one["tools"]) == 1 else f"{len(one['tools'])} tools")
+            tools = "1 tool" if len(one["tools"]) == 1 else f"{len(one['tools'])} tools"
+            if again := one.get("reason"):
+                found = _wrote(f"{tools} as before, for {NOT_AGAIN}: {again}", one.get("lastLine"))
+                yield Finding.warning(check, found, AGAIN)
+            else:
+                yield Finding.fine(check, tools)
         else:
             so_far = _wrote(one.get("reason") or "it is starting", one.get("lastLine"))
             yield Finding.fine(check, f"{so_far}; look again in a moment")

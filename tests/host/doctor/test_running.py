@@ -79,6 +79,13 @@ def test_all_is_well(settings: Read) -> None:
             "",
         ),
         ({"servers": [{"name": "a", "state": "ok", "reason": None, "tools": ["x"]}]}, "server a", "fine", "1 tool", ""),
+        (
+            {"servers": [{"name": "a", "state": "ok", "reason": "it ended", "lastLine": "in use", "tools": ["x"]}]},
+            "server a",
+            "warning",
+            "1 tool as before, for it runs and could not be asked again: it ended; it wrote last: in use",
+            '"share": "user"',
+        ),
     ],
 )
 def test_what_the_server_says(
