@@ -190,6 +190,11 @@ def result(to: msgspec.Raw, value: Any) -> Frame:
     return {"jsonrpc": _VERSION, "id": to, "result": raw(value)}
 
 
+def is_ping(frame: Frame) -> bool:
+    """Whether the sender asks if there is somebody: whoever hears it answers, for it is not about the client behind."""
+    return "id" in frame and text(frame.get("method")) == "ping"
+
+
 def failure(to: msgspec.Raw | None, error: GatewayError) -> Frame:
     about: dict[str, Any] = {"code": error.code, "message": error.message}
     if error.data is not None:

@@ -23,6 +23,8 @@ ANSWER = f"{JSON}, {EVENT_STREAM}"
 
 # For the answer to a notification, and to our good-bye.
 ACCEPTING, LEAVING = 30.0, 2.0
+# Pings of a server that are being answered; one that sends more than it takes the answers of is owed no more.
+PINGS = 8
 # How long a stream may last after its response: one that was read to its end leaves its connection to the next.
 LINGER = 1.0
 
@@ -63,6 +65,7 @@ class HttpSession:
         self._in_flight = InFlight(listener, unread)
         self._tasks: dict[int, asyncio.Task[None]] = {}  # by the request's number
         self._listening: asyncio.Task[None] | None = None
+        self._ponging: set[asyncio.Task[None]] = set()
         self._closing: asyncio.Task[None] | None = None
         self._over: BackendUnavailable | None = None
         self._retired = False
@@ -147,7 +150,7 @@ class HttpSession:
 
     async def _close(self, reason: str) -> None:
         self._end(BackendUnavailable(reason))
-        tasks = [task for task in (*self._tasks.values(), self._listening) if task is not None]
+        tasks = [task for task in (*self._tasks.values(), *self._ponging, self._listening) if task is not None]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
@@ -175,7 +178,11 @@ class HttpSession:
         stray = 0
         try:
             for frame in frames.messages(data):
-                stray += not self._heard(frame, sent)
+                if frames.is_ping(frame):
+                    self._pong(frame)
+                    stray += 1
+                else:
+                    stray += not self._heard(frame, sent)
         except GatewayError as error:
             self._log("backend_message_skipped", error.message)
             return 1
@@ -185,6 +192,12 @@ class HttpSession:
         """After its response nobody reads the request's stream any more."""
         waiting = sent is not None and sent.number in self._in_flight
         return self._in_flight.heard(frame, sent.exchange if sent is not None and waiting else None, alone=True)
+
+    def _pong(self, ping: Frame) -> None:
+        if self._over is None and len(self._ponging) < PINGS:
+            task = asyncio.create_task(self.notify(frames.result(ping["id"], {})))
+            self._ponging.add(task)
+            task.add_done_callback(self._ponging.discard)
 
     def _unexpected(self) -> BackendUnavailable:
         """To be called while the exception is handled."""

@@ -196,6 +196,9 @@ class StdioSession:
 
     def _deliver(self, frame: Frame) -> bool:
         if "method" in frame:
+            if frames.is_ping(frame):
+                self._tell(frames.result(frame["id"], {}))
+                return False
             self._note(frame)
         # Where nothing tells which request it is about: with one in flight, it is that one.
         return self._in_flight.heard(frame, self._in_flight.only)

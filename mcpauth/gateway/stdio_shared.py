@@ -149,8 +149,10 @@ class SharedChild(StdioSession):
         method = frames.text(frame.get("method"))
         if "method" not in frame or method == "notifications/progress":
             return self._in_flight.heard(frame, None)
-        if "id" in frame:
-            self._asks(method, frame)
+        if frames.is_ping(frame):
+            self._tell(frames.result(frame["id"], {}))
+        elif "id" in frame:
+            self._asks(frame)
         elif method == "notifications/cancelled":
             self._asks_no_more(frame)
         elif method == UPDATED:
@@ -171,11 +173,9 @@ class SharedChild(StdioSession):
         member = owners.pop() if len(owners) == 1 else None
         return member if isinstance(member, Member) and self._users <= {member.user} else None
 
-    def _asks(self, method: str | None, frame: Frame) -> None:
+    def _asks(self, frame: Frame) -> None:
         member = self._only()
-        if method == "ping":
-            self._tell(frames.result(frame["id"], {}))
-        elif member is None or len(self._askers) >= OPEN:
+        if member is None or len(self._askers) >= OPEN:
             self._tell(frames.failure(frame["id"], NOBODY))
         else:
             self._askers[frames.identifier(frame["id"])] = member

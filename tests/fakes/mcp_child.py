@@ -81,6 +81,9 @@ def call(to, params):
             WAITING[ours] = to
             asked = {"message": "how many?", "_meta": {"progressToken": ours}}
             send(id=ours, method="elicitation/create", params=asked)
+        case "ping":
+            WAITING["ping"] = to
+            send(id="ping", method="ping")
         case "never":
             log("waiting")
         case "cancelled":

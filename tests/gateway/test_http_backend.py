@@ -265,11 +265,11 @@ async def test_what_belongs_to_no_request_comes_over_the_stream_that_is_opened_a
     assert "Last-Event-Id" not in headers_of(first)
     await first.event({"method": "notifications/message", "params": {"data": "one"}}, id="2")
     assert (await next_of(heard))["params"]["data"] == "one"
-    await first.event({"id": 5, "method": "ping"}, id="3")
+    await first.event({"id": 5, "method": "roots/list"}, id="3")
     asked = await next_of(heard)
-    assert asked["method"] == "ping"
-    await client.post({"jsonrpc": "2.0", "id": asked["id"], "result": {}})
-    assert far.of("POST")[-1].message == {"jsonrpc": "2.0", "id": 5, "result": {}}
+    assert asked["method"] == "roots/list"
+    await client.post({"jsonrpc": "2.0", "id": asked["id"], "result": {"roots": []}})
+    assert far.of("POST")[-1].message == {"jsonrpc": "2.0", "id": 5, "result": {"roots": []}}
     await first.cut()
     second = await streams.get()
     assert headers_of(second)["Last-Event-Id"] == "3"
@@ -278,6 +278,62 @@ async def test_what_belongs_to_no_request_comes_over_the_stream_that_is_opened_a
     second.finish()
     await client.gateway.close()
     await (await streams.get()).gone
+
+
+async def test_a_ping_is_answered_here_on_whatever_stream_it_comes(begin, far):
+    """The client neither listens nor is told."""
+    streams, answers = asyncio.Queue(), asyncio.Queue()
+
+    async def listen(handler):
+        streams.put_nowait(handler)
+        await handler.event()
+        await handler.gone
+
+    async def act(handler):
+        await handler.event({"id": "in a call", "method": "ping"})
+        await handler.answer(handler.text("done"))
+
+    async def take(handler):
+        answers.put_nowait(handler.message)
+        await far.accept(handler)
+
+    client = Client(await begin(), "remote")
+    far.acts |= {"GET": listen, "tools/call": act, "answer": take}
+    await client.initialize()
+    assert [message["result"] for message in await client.frames(await client.calling("echo"))] == [
+        {"content": [{"type": "text", "text": "done"}]}
+    ]
+    assert await answers.get() == {"jsonrpc": "2.0", "id": "in a call", "result": {}}
+    stream = await streams.get()
+    await stream.event({"id": 7, "method": "ping"})
+    assert await answers.get() == {"jsonrpc": "2.0", "id": 7, "result": {}}
+    await client.gateway.close()
+
+
+async def test_a_server_that_pings_and_takes_no_answer_keeps_few_of_them_waiting(begin, far):
+    stream, waiting = asyncio.get_running_loop().create_future(), []
+
+    async def listen(handler):
+        stream.set_result(handler)
+        await handler.event()
+        await handler.gone
+
+    async def keep_quiet(handler):
+        waiting.append(handler)
+        await handler.gone
+
+    client = Client(await begin(), "remote")
+    far.acts |= {"GET": listen, "answer": keep_quiet}
+    await client.initialize()
+    heard = client.listen()
+    for number in range(3 * http_session.PINGS):
+        await (await stream).event({"id": number, "method": "ping"})
+    await (await stream).event({"method": "notifications/message", "params": {"data": "that is all"}})
+    assert (await next_of(heard))["params"]["data"] == "that is all"
+    await until(lambda: len(waiting) == http_session.PINGS)
+    await client.gateway.close()
+    await asyncio.gather(*(handler.gone for handler in waiting))
+    assert len(waiting) == http_session.PINGS
 
 
 async def test_a_stream_that_is_refused_for_now_is_asked_for_again(connect, far):

@@ -189,3 +189,16 @@ async def test_a_session_may_end_while_it_is_being_opened(begin, old):
     await client.gateway.close()
     assert "error" in await beginning
     await old.of("GET")[0].gone
+
+
+async def test_a_ping_is_answered_here(connect, old):
+    told = asyncio.get_running_loop().create_future()
+
+    async def take(handler):
+        await old.accept(handler)
+        told.set_result(handler.message)
+
+    old.acts["answer"] = take
+    await connect()
+    await old.streams[-1].event({"id": "p", "method": "ping"})
+    assert await told == {"jsonrpc": "2.0", "id": "p", "result": {}}

@@ -407,3 +407,10 @@ async def test_nothing_is_left_after_the_end(shared):
     for one in pids:
         await gone(one)
     assert "error" in (await told(replies))[-1]
+
+
+@pytest.mark.parametrize("share", ["session", "user", "all"])
+async def test_a_ping_is_answered_here_though_the_client_does_not_listen(shared, share):
+    client = await (await shared(share))()
+    told = await client.frames(await client.calling("echo", do="ping"))
+    assert [message["result"]["content"][0]["text"] for message in told] == ["{}"]

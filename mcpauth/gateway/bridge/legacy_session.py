@@ -162,9 +162,7 @@ class LegacySession:
 
     def _heard(self, frame: Frame, call: LegacyCall | None) -> None:
         method = frames.text(frame.get("method"))
-        if method == "ping" and "id" in frame:
-            self._tell(frames.result(frame["id"], {}))
-        elif "method" in frame and "id" in frame:
+        if "method" in frame and "id" in frame:
             self._unanswered.asked(frame, call)
         elif method == "notifications/cancelled":
             request_id = frames.members(frame.get("params")).get("requestId")
