@@ -296,10 +296,13 @@ class Catalogue:
             await asyncio.wait(first, timeout=self._patience)
 
     async def _heard(self, entry: _Entry) -> None:
-        """Until it has answered for the first time, or failed. Raises BackendUnavailable when that takes too long."""
-        if entry.offer is None and entry.probing is not None:
-            done, _ = await asyncio.wait([entry.probing], timeout=WAITING)
-            if not done:
+        """Until all was asked for the first time, or it failed; at least until something is known.
+
+        Raises BackendUnavailable when that takes too long.
+        """
+        if entry.probing is not None and (entry.offer is None or entry.state == "starting"):
+            await asyncio.wait([entry.probing], timeout=WAITING)
+            if entry.probing is not None and entry.offer is None:
                 raise BackendUnavailable(f"the server {entry.served.name} is {self._so_far(entry)}; try again shortly")
 
     def _so_far(self, entry: _Entry) -> str:
@@ -318,6 +321,10 @@ class Catalogue:
             entry.stale = False
             async with asyncio.timeout(limit):
                 offer = await probe(entry.served)
+            if before is None:
+                # Enough for whoever has waited long: each start of it may take as long as the first.
+                entry.offer = offer
+                entry.served.speaks(offer, self._ambient)
             entry.offer = offer if entry.alike else await self._ask_further(entry, offer)
         except TimeoutError:
             self._failed(entry, f"the server {name} gave no answer in {limit:.0f} seconds", entry.served.last_line)
@@ -398,7 +405,7 @@ class Catalogue:
         self._changed(untold)
 
     def _state(self, entry: _Entry) -> BackendState:
-        offered = entry.offer.tools.values() if entry.offer is not None else ()
+        offered = entry.offer.tools.values() if entry.offer is not None and entry.state != "starting" else ()
         admitted = tuple(tool for tool in offered if entry.served.tools.admits(tool.name))
         reason, last_line = entry.reason, entry.last_line
         if entry.state == "starting" and entry.probing is not None:

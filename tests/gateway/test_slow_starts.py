@@ -240,6 +240,21 @@ async def test_whoever_has_waited_long_is_told_and_comes_again(serve, slow, wait
     assert "result" in await begin()
 
 
+@pytest.mark.parametrize("make", [Client, ModernClient])
+async def test_who_has_waited_long_goes_on_with_what_is_known(serve, child, wait, started, limit, make):
+    """Each start may be as slow as the first, and what it offers to others takes one more: here, for ever."""
+    limit(WAITING=0.5, patience=0.1)
+    program = 'echo $$ >> "$0.started"; [ $(wc -l < "$0.started") -ne 2 ] || sleep 1000; exec "$@"'
+    fake = sys.executable, str(CHILD), "echo"
+    gateway = await serve(child("fake", command="/bin/sh", args=("-c", program, str(wait), *fake), grace=0.1))
+    await until(lambda: len(started()) == 2)
+    client = make(gateway, "fake")
+    if make is Client:
+        await client.initialize()
+    assert "content" in (await client.call("echo"))["result"]
+    assert gateway.backends()[0].state == "starting"
+
+
 async def test_a_call_that_may_only_read_waits_until_it_is_known_what_does(serve, slow, wait, limit):
     limit(patience=0.01)
     gateway = await serve(slow("fake", "peek:read"))
