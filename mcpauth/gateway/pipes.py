@@ -1,6 +1,7 @@
 """The three pipes between us and a child."""
 
 import asyncio
+import contextlib
 import os
 from collections.abc import Callable
 from typing import Protocol, cast
@@ -58,7 +59,8 @@ class Pipes:
         try:
             transport, _ = await connect(lambda: _End(number, self._receiver, self._lost), ours)
         except BaseException:
-            ours.close()
+            with contextlib.suppress(OSError):  # uvloop has closed it where this was given up.
+                ours.close()
             raise
         if number == STDIN:
             self.stdin = cast(asyncio.WriteTransport, transport)

@@ -48,3 +48,21 @@ async def test_of_what_nobody_waits_for_not_much_is_heard_at_once(monkeypatch, p
     assert await steps(()) == [10] * 5
     assert await steps(LINES[:15]) == [25, 10, 10, 5]
     assert await steps(LINES) == [50]
+
+
+async def test_a_start_that_is_given_up_is_no_failure_of_the_program():
+    starting = asyncio.create_task(
+        Child.spawn(
+            ["true"],
+            stderr=StderrLog("fake", "r"),
+            env=os.environ,
+            cwd=Path(),
+            line=lambda _: 0,
+            ended=lambda _: None,
+            grace=1.0,
+        )
+    )
+    await asyncio.sleep(0)
+    starting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await starting
