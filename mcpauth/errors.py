@@ -318,6 +318,13 @@ class SessionLost(BackendUnavailable):
     """The backend does not know its session any more. The request was not run: it may be sent in another one."""
 
 
+class InitializeRefused(BackendUnavailable):
+    """The backend begins no session in the older era, which it was known to speak: another version may have come."""
+
+    def __init__(self, backend: str) -> None:
+        super().__init__(f"the server {backend} refused to initialize; try again")
+
+
 class SettingsError(MCPAuthError):
     """The process does not start. Names the variable or the file's key, never a value."""
 

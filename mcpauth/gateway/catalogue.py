@@ -152,6 +152,13 @@ class Catalogue:
             entry.stale = True
             self._probe(entry)
 
+    async def doubt(self, backend: str) -> None:
+        """It refuses the era that it was known to speak. Returns when it was asked again, or that takes long."""
+        self.refresh(backend)
+        entry = self._entries.get(backend)
+        if entry is not None and entry.probing is not None:
+            await asyncio.wait([entry.probing], timeout=self._patience)
+
     def states(self) -> list[BackendState]:
         return [self._state(entry) for entry in self._entries.values()]
 
@@ -278,7 +285,7 @@ class Catalogue:
         return self._entries[backend]
 
     def _new(self, served: Served) -> _Entry:
-        served.on_changed(lambda: self.refresh(served.name))
+        served.on_changed(lambda: self.refresh(served.name), lambda: self.doubt(served.name))
         return _Entry(served)
 
     def _leave(self, entry: _Entry) -> None:

@@ -9,7 +9,14 @@ from collections.abc import AsyncIterator, Callable, Mapping
 import msgspec
 
 from .. import log
-from ..errors import BackendUnavailable, GatewayError, InvalidMessage, RequestCancelled, UnknownSession
+from ..errors import (
+    BackendUnavailable,
+    GatewayError,
+    InitializeRefused,
+    InvalidMessage,
+    RequestCancelled,
+    UnknownSession,
+)
 from . import frames, log_message
 from .backend import ENDED, BackendSession
 from .catalogue import Catalogue
@@ -127,7 +134,10 @@ class McpSession:
 
     async def greet(self, served: Served) -> Frame:
         """What the backend answers to initialize. That the session is initialized, the client tells it."""
-        return (await self._shared(served, first=True)).greeting
+        greeting = (await self._shared(served, first=True)).greeting
+        if "error" in greeting:
+            self._catalogue.refresh(served.name)
+        return greeting
 
     async def send(self, served: Served, frame: Frame) -> tuple[Link, AsyncIterator[Frame]]:
         """Who has the request now, and what comes back. A backend session that was over is opened again."""
@@ -320,6 +330,8 @@ class McpSession:
             raise BackendUnavailable(f"the server {served.name} did not answer in {OPENING:.0f} seconds") from None
         except BackendUnavailable as error:
             logger.warning("backend_unavailable", extra=log.bounded(backend=served.name, reason=error.message))
+            if isinstance(error, InitializeRefused):
+                await self._catalogue.doubt(served.name)
             raise
         self._links[served.name] = link
         if served.name in self._opened:
@@ -330,7 +342,7 @@ class McpSession:
     async def _go_on(self, link: Link) -> None:
         """Bring the new session to where the client believes it is. Raises UnknownSession where that cannot be."""
         if "error" in link.greeting:
-            raise BackendUnavailable(f"the server {link.name} refused to initialize")
+            raise InitializeRefused(link.name)
         if self.endpoint is not None and not self.handshake.agrees(frames.members(link.greeting.get("result"))):
             self._catalogue.differs(link.name)
             raise UnknownSession(f"the server {link.name} is not what it was: initialize again")

@@ -1,7 +1,7 @@
 """A backend as the gateway serves it: started before its first session, and with the owner's filter."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 import msgspec
 
@@ -28,7 +28,8 @@ class Served:
         self.starts_processes, self.announces = backend.starts_processes, backend.announces
         self.tools = tools or ToolFilter()
         self._backend = backend
-        self._changed: Callable[[], None] = lambda: None
+        self._changed: Callable[[], None]
+        self._doubt: Callable[[], Awaitable[None]]
         self._bridge: ToLegacy | ToModern | None = None  # for callers of the era that the backend does not speak
         self._uncrossed: set[asyncio.Task[None]] = set()
         self._started = False
@@ -37,8 +38,9 @@ class Served:
         self._starting = asyncio.Lock()
         self._before: asyncio.Task[None] | None = None
 
-    def on_changed(self, tell: Callable[[], None]) -> None:
-        self._changed = tell
+    def on_changed(self, tell: Callable[[], None], doubt: Callable[[], Awaitable[None]]) -> None:
+        """``doubt`` is for when it is not of the era that it was known to speak, and waits until that is known."""
+        self._changed, self._doubt = tell, doubt
         self._backend.on_changed(tell)
 
     def speaks(self, offer: Offer, ambient: Ambient) -> None:
@@ -47,7 +49,7 @@ class Served:
             if isinstance(self._bridge, ToLegacy):
                 self._bridge.offer = offer
             else:
-                self._cross(ToLegacy(self._backend, offer, ambient, self._changed))
+                self._cross(ToLegacy(self._backend, offer, ambient, self._changed, self._doubt))
         elif offer.greeting is None:
             if isinstance(self._bridge, ToModern):
                 self._bridge.offer = offer

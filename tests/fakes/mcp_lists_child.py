@@ -3,8 +3,8 @@
 `mcp_lists_child.py FILE [--modern | --dual]`: FILE is JSON, read anew for every request, with the lists ``tools``,
 ``prompts``, ``resources`` and ``templates`` (names and URIs), ``knows`` (URIs that it reads though it does not list
 them) and ``page`` (how many entries a page has). It declares what it has a list of, and all options of that, without
-subscriptions to resources where ``unfollowed`` is true. A file beside that one, ``*.started``, has a line for each
-time it was started.
+subscriptions to resources where ``unfollowed`` is true. ``era`` there counts for those that are started.
+A file beside that one, ``*.started``, has a line for each time it was started.
 """
 
 import json
@@ -17,7 +17,8 @@ SUBSCRIPTION, VERSION, LOG_LEVEL = PREFIX + "subscriptionId", PREFIX + "protocol
 
 FILE = pathlib.Path(sys.argv[1])
 STARTED, COUNTED = FILE.with_suffix(".started"), FILE.with_suffix(".counted")
-ERAS = {"--modern": ["modern"], "--dual": ["modern", "legacy"]}.get(sys.argv[-1], ["legacy"])
+ERA_OPTION = json.loads(FILE.read_text()).get("era", sys.argv[-1])
+ERAS = {"--modern": ["modern"], "--dual": ["modern", "legacy"]}.get(ERA_OPTION, ["legacy"])
 
 ERA = []  # the one it has heard first
 LEVEL = []

@@ -11,7 +11,7 @@ import msgspec
 
 from ... import log
 from ...ambient import Ambient
-from ...errors import BackendUnavailable, SessionLost
+from ...errors import BackendUnavailable, InitializeRefused, SessionLost
 from .. import frames
 from ..backend import LEFT, RETIRED, BackendSession
 from ..eras import NEWEST_LEGACY
@@ -64,7 +64,7 @@ class LegacySession:
         try:
             answer = await self._request("initialize", declared)
             if "result" not in answer:
-                raise BackendUnavailable(f"the server {self._name} refused to initialize")
+                raise InitializeRefused(self._name)
             self._greeting = frames.members(answer["result"])
             await connection.notify(frames.notification("notifications/initialized"))
             if "roots" in declared["capabilities"]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from ... import log
 from ...ambient import Ambient
-from ...errors import BackendUnavailable, GatewayError, SessionLost, UnknownMethod
+from ...errors import BackendUnavailable, GatewayError, InitializeRefused, SessionLost, UnknownMethod
 from .. import frames
 from ..backend import LEFT, Backend
 from ..frames import Frame
@@ -30,9 +30,16 @@ OPENING = 60.0
 class ToLegacy:
     """``offer`` is what the server said of itself."""
 
-    def __init__(self, backend: Backend, offer: Offer, ambient: Ambient, changed: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        offer: Offer,
+        ambient: Ambient,
+        changed: Callable[[], None],
+        doubt: Callable[[], Awaitable[None]],
+    ) -> None:
         self.offer = offer
-        self._backend, self._ambient, self._changed = backend, ambient, changed
+        self._backend, self._ambient, self._changed, self._doubt = backend, ambient, changed, doubt
         self._sessions = SharedSessions(backend.name, self._open, "session", backend.idle_stop, ambient)
         self._opened: set[LegacySession] = set()
         self._waiting = WaitingCalls(ambient)
@@ -96,6 +103,9 @@ class ToLegacy:
         try:
             async with asyncio.timeout(OPENING):
                 await session.start(await self._backend.open(session.hear, caller))
+        except InitializeRefused:
+            await self._doubt()
+            raise
         except TimeoutError:
             raise BackendUnavailable(f"the server {name} did not answer in {OPENING:.0f} seconds") from None
         self._opened = {one for one in self._opened if not one.over} | {session}
