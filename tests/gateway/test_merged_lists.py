@@ -161,6 +161,8 @@ async def test_a_server_that_fails_keeps_what_is_its_own(merge, lists, ambient):
     good.file.rename(good.file.with_suffix(".gone"))
     stream = client.listen()
     await client.text("b", do="changed", kind="tools")
+    await client.call("b", do="exit")
+    client.gateway.look_around()
     heard = {json.loads(await anext(stream))["method"] for _ in range(2)}
     assert heard == {"notifications/tools/list_changed", "notifications/resources/list_changed"}
     assert await entries(client, "resources/list") == ([("e:1", "evil")], None)
