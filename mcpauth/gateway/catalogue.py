@@ -190,9 +190,12 @@ class Catalogue:
         return {name: entry.offer for name, entry in self._entries.items()}
 
     async def find(self, backend: str, tool: str) -> Tool | None:
-        """The backend's own definition of the tool, None when it has none of that name."""
-        offer = await self.offer(backend)
-        return offer.tools.get(tool) if offer is not None else None
+        """The backend's own definition of the tool, None when it has none of that name.
+
+        Raises BackendUnavailable of one that was never heard of.
+        """
+        await self.offer(backend)
+        return self._said(self._entry(backend)).tools.get(tool)
 
     async def offer(self, backend: str) -> Offer | None:
         """What it said last, though it may have failed since; None of one that was never heard of, and fails.
@@ -210,10 +213,10 @@ class Catalogue:
 
         Raises BackendUnavailable of one that was never heard of.
         """
-        entry, offer = self._entry(backend), await self.offer(backend)
-        if offer is None:
-            raise BackendUnavailable(entry.reason or f"the server {backend} was stopped: {LEFT}")
-        return offer.modern
+        entry = self._entry(backend)
+        if entry.state != "ok":
+            await self.offer(backend)
+        return self._said(entry).modern
 
     async def ready(self, backend: str) -> None:
         """For a session of the older era: until it is known what the backend speaks, or nobody can say.
@@ -222,6 +225,7 @@ class Catalogue:
         """
         entry = self._entry(backend)
         if entry.served.starts_processes:
+            self._retry(entry)
             await self._heard(entry)
         elif entry.state == "starting":
             await self._wait([entry])
@@ -301,6 +305,11 @@ class Catalogue:
         first = [entry.probing for entry in entries if entry.state == "starting" and entry.probing is not None]
         if first:
             await asyncio.wait(first, timeout=self._patience)
+
+    def _said(self, entry: _Entry) -> Offer:
+        if entry.offer is None:
+            raise BackendUnavailable(entry.reason or f"the server {entry.served.name} was stopped: {LEFT}")
+        return entry.offer
 
     async def _heard(self, entry: _Entry) -> None:
         """Until all was asked for the first time, or it failed; at least until something is known.
@@ -415,6 +424,7 @@ class Catalogue:
         offered = entry.offer.tools.values() if entry.offer is not None and entry.state != "starting" else ()
         admitted = tuple(tool for tool in offered if entry.served.tools.admits(tool.name))
         reason, last_line = entry.reason, entry.last_line
-        if entry.state == "starting" and entry.probing is not None:
-            reason, last_line = self._so_far(entry), entry.served.last_line
+        if entry.probing is not None and (entry.offer is None or entry.state == "starting"):
+            so_far, last_line = self._so_far(entry), entry.served.last_line
+            reason = so_far if entry.reason is None else f"{entry.reason}; it is tried again, {so_far}"
         return BackendState(entry.served.name, entry.state, reason, admitted, last_line)

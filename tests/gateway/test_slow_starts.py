@@ -266,6 +266,18 @@ async def test_a_call_that_may_only_read_waits_until_it_is_known_what_does(serve
     assert "content" in (await reader.call("peek"))["result"]
 
 
+async def test_who_may_only_read_is_not_told_to_ask_for_more_by_a_server_that_does_not_start(serve, child, tmp_path):
+    works = tmp_path / "works"
+    program = f'[ -e {works} ] && exec "$0" "$@"; exit 7'
+    fake = sys.executable, str(CHILD), "peek:read"
+    gateway = await serve(child("fake", command="/bin/sh", args=("-c", program, *fake)))
+    await gateway.settled()
+    works.touch()
+    reader = Client(gateway, "fake", principal("mcp:read"))
+    assert "result" in await reader.initialize()
+    assert "exit status 7" in (await reader.call("peek"))["error"]["message"]
+
+
 async def test_a_first_start_may_take_long_and_the_owner_sees_that(serve, slow, wait, started, limit, ambient):
     limit(probing=0.05)
     wait.touch()
@@ -314,13 +326,12 @@ async def test_what_failed_and_is_tried_again_is_waited_for(serve, slow, child, 
     before = len(started())
     wait.touch()
     ambient.time += 600
-    gateway.look_around()
-    await until(lambda: len(started()) > before)
     for make in (Client, ModernClient):
         client = make(gateway, "fake")
         answer = await (client.initialize() if make is Client else client.request("server/discover"))
         assert "still starting: 0 s so far" in answer["error"]["message"]
     assert len(started()) == before + 1
+    assert gateway.backends()[0].reason == f"{state.reason}; it is tried again, still starting: 0 s so far"
 
 
 async def test_a_server_that_does_not_start_after_all_leaves_no_session(serve, child, front, wait):
