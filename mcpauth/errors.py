@@ -318,6 +318,10 @@ class SessionLost(BackendUnavailable):
     """The backend does not know its session any more. The request was not run: it may be sent in another one."""
 
 
+class NothingThere(BackendUnavailable):
+    """A remote server answers that what it was asked is not there (HTTP 4xx): it is no failure of the way to it."""
+
+
 class InitializeRefused(BackendUnavailable):
     """The backend begins no session in the older era, which it was known to speak: another version may have come."""
 

@@ -336,7 +336,7 @@ class Catalogue:
             await asyncio.sleep(entry.not_before - asyncio.get_running_loop().time())
             entry.stale = False
             async with asyncio.timeout(limit):
-                offer = await probe(entry.served)
+                offer = await probe(entry.served, before)
             if before is None:
                 # Enough for whoever has waited long: each start of it may take as long as the first.
                 entry.offer = offer

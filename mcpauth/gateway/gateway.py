@@ -24,6 +24,7 @@ from .catalogue import BackendState, Catalogue
 from .endings import Endings
 from .eras import is_modern, is_modern_version
 from .event_log import Reader
+from .leaving import LEAVING, leave
 from .legacy_messages import Endpoint, LegacyMessages
 from .listing import KINDS, Kind
 from .load import LARGE, Held, Load, too_much_unread
@@ -41,8 +42,6 @@ from .together import Together, legacy_half, modern_half
 from .uri_owners import UriOwners
 
 SWEEP = 30.0
-# How long requests may go on with a backend that another has taken the place of, and how often that is looked at.
-LEAVING, GLANCE = 600.0, 0.2
 
 
 class Gateway:
@@ -263,7 +262,7 @@ class Gateway:
         modern = self._modern.pop(old.name)
         modern.hang_up()
         old.retire()
-        leaving = asyncio.create_task(self._leave(old, 0.0 if new is None else LEAVING))
+        leaving = asyncio.create_task(leave(old, 0.0 if new is None else LEAVING))
         self._leaving[leaving] = old, modern
         leaving.add_done_callback(self._leaving.pop)
         for session in self._sessions.of_endpoint(old.name):
@@ -273,13 +272,6 @@ class Gateway:
                 session.changed()
         if new is not None:
             new.follow(leaving)
-
-    async def _leave(self, served: Served, patience: float) -> None:
-        """It ends when nobody waits for it any more, or after ``patience`` seconds."""
-        until = asyncio.get_running_loop().time() + patience
-        while served.busy and asyncio.get_running_loop().time() < until:  # noqa: ASYNC110 - no kind tells the end
-            await asyncio.sleep(GLANCE)
-        await served.close()
 
     def _endpoint(self, backend: str | None) -> Endpoint:
         if backend not in self._endpoints:

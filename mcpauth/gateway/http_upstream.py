@@ -10,7 +10,7 @@ import aiohttp
 from yarl import URL
 
 from .. import __version__, log
-from ..errors import BackendUnavailable, GatewayError
+from ..errors import BackendUnavailable, GatewayError, NothingThere
 from . import frames
 from .frames import LIMIT
 from .http_client import CONNECTING, FAILURES, HttpClient, Response
@@ -99,7 +99,8 @@ class Upstream:
                 why = f"answered with {kind}; see its url in mcp.json"
             case _:
                 why = f"answered with HTTP {status}"
-        return self.unavailable(why)
+        nothing = 400 <= status < 500 and status not in (401, 403, 408, 429)
+        return NothingThere(f"the server {self.name} {why}") if nothing else self.unavailable(why)
 
     async def failure(self, response: Response, turn: Turn) -> BackendUnavailable:
         """The same of one to a request: a server that broke over it may say so by a JSON-RPC error."""

@@ -58,6 +58,11 @@ class Offer:
         return self
 
     @property
+    def of_both(self) -> bool:
+        """Whether it speaks either era itself."""
+        return self.greeting is not None and self.modern.discovered is not None
+
+    @property
     def server(self) -> msgspec.Raw | None:
         """What it says of itself."""
         if self.modern.discovered is not None:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from .. import log
-from ..errors import BackendUnavailable, GatewayError, SamplingRefused, UnknownMethod
+from ..errors import BackendUnavailable, GatewayError, NothingThere, SamplingRefused, UnknownMethod
 from . import eras, frames, listing
 from .backend import BackendSession
 from .declared import EVERYTHING, NOTHING, Declared
@@ -43,12 +43,16 @@ class Refused(BackendUnavailable):
     """The backend answered, with an error."""
 
 
-async def probe(served: Served) -> Offer:
-    """What it offers to one that declares everything, or nothing where it refuses such. Raises BackendUnavailable."""
+async def probe(served: Served, before: Offer | None = None) -> Offer:
+    """What it offers to one that declares everything, or nothing where it refuses such. Raises BackendUnavailable.
+
+    Of an era that it spoke ``before``, and that only the way to it keeps it from now, that still holds.
+    """
+    known = None if before is None else before.sides[0]
     try:
-        return await _ask(served, EVERYTHING)
+        return await _ask(served, EVERYTHING, known)
     except Refused:
-        return await _ask(served, NOTHING)
+        return await _ask(served, NOTHING, known)
 
 
 async def probe_further(served: Served, offer: Offer) -> Offer | None:
@@ -62,27 +66,35 @@ async def probe_further(served: Served, offer: Offer) -> Offer | None:
         return None
 
 
-async def _ask(served: Served, capabilities: Declared) -> Offer:
+async def _ask(served: Served, capabilities: Declared, known: Offer | None) -> Offer:
     if served.legacy_only:
         return await _legacy(served, capabilities)
-    modern: ModernOffer | None = None
+    still = modern = None
+    if known is not None and known.modern.discovered is not None and not served.starts_processes:
+        still = known.modern  # What is said to a program reaches it: one that keeps silent does not know that.
     try:
         async with _opened(served, capabilities) as session:
-            discovered, greeting = await session.era()
+            discovered, greeting, denied = await session.era()
+            if denied:
+                still = None
             if greeting is not None:
-                return Offer(greeting, await session.legacy_listing(greeting), None)
+                return Offer(greeting, await session.legacy_listing(greeting), still)
             if discovered is not None:
                 modern = await session.modern(discovered)
     except BackendUnavailable:
         pass  # Some end when they hear what they do not know: the next one is asked otherwise.
     if modern is None:
-        return await _legacy(served, capabilities)
+        legacy = await _legacy(served, capabilities)
+        return Offer(legacy.greeting, legacy.listing, still)
     try:
         # A process speaks the era that it hears first, so this needs another.
         async with asyncio.timeout(OTHER_ERA):
             legacy = await _legacy(served, capabilities)
-    except (BackendUnavailable, TimeoutError):
-        return Offer(None, modern.listing, modern)
+    except (BackendUnavailable, TimeoutError) as error:
+        ended = served.starts_processes and not isinstance(error, TimeoutError)
+        if known is None or not known.of_both or ended or _denies(error):
+            return Offer(None, modern.listing, modern)
+        legacy = known
     return Offer(legacy.greeting, legacy.listing, modern)
 
 
@@ -134,8 +146,11 @@ class _Probe:
         self._capabilities = capabilities
         self._last = 0
 
-    async def era(self) -> tuple[Frame | None, Frame | None]:
-        """What the backend answers to server/discover, or else to initialize; neither when it refuses both."""
+    async def era(self) -> tuple[Frame | None, Frame | None, bool]:
+        """What the backend answers to server/discover, or else to initialize; neither when it refuses both.
+
+        And whether it has denied to know the first.
+        """
         asked = [asyncio.create_task(self.discover())]
         try:
             await asyncio.wait(asked, timeout=SILENCE)
@@ -146,10 +161,10 @@ class _Probe:
             while waiting:
                 _, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
                 if (discovered := _of(asked[0])) is not None and _versions(discovered):
-                    return discovered, None
+                    return discovered, None, False
                 if (greeting := _of(asked[1])) is not None:
-                    return None, greeting
-            return None, None
+                    return None, greeting, _denied(asked[0])
+            return None, None, _denied(asked[0])
         finally:
             for task in asked:
                 task.cancel()
@@ -236,6 +251,18 @@ def _answer(asked: Frame) -> Frame:
 def _of(task: asyncio.Task[Frame]) -> Frame | None:
     """What it found; None of one that is not done or failed."""
     return task.result() if task.done() and task.exception() is None else None
+
+
+def _denied(discovering: asyncio.Task[Frame]) -> bool:
+    if not discovering.done():
+        return False
+    error = discovering.exception()
+    return not _versions(discovering.result()) if error is None else _denies(error)
+
+
+def _denies(error: BaseException) -> bool:
+    """Whether it is an answer, and not that none came."""
+    return isinstance(error, (Refused, NothingThere))
 
 
 def _versions(discovered: Frame) -> list[str]:

@@ -13,6 +13,7 @@ from .bridge.to_legacy import ToLegacy
 from .bridge.to_modern import ToModern
 from .configuration import ToolFilter
 from .frames import Frame
+from .leaving import LEAVING, leave
 from .listing import TOOLS, Kind, Listing
 from .modern.caller import Caller
 from .modern.parameters import ByTool
@@ -31,10 +32,10 @@ class Served:
         self._changed: Callable[[], None]
         self._doubt: Callable[[], Awaitable[None]]
         self._bridge: ToLegacy | ToModern | None = None  # for callers of the era that the backend does not speak
-        self._uncrossed: set[asyncio.Task[None]] = set()
+        self._left: dict[asyncio.Task[None], ToLegacy | ToModern] = {}  # bridges with nothing but what waits there
         self._started = False
         self._closed = False
-        self._closing: asyncio.Future[list[None]] | None = None
+        self._closing: asyncio.Task[None] | None = None
         self._starting = asyncio.Lock()
         self._before: asyncio.Task[None] | None = None
 
@@ -92,8 +93,7 @@ class Served:
 
     @property
     def busy(self) -> bool:
-        waits = isinstance(self._bridge, ToModern) and self._bridge.busy
-        return self._started and (self._backend.busy or waits)
+        return self._started and (self._backend.busy or any(bridge.busy for bridge in self._bridges))
 
     @property
     def proven(self) -> bool:
@@ -105,26 +105,31 @@ class Served:
 
     def retire(self) -> None:
         self._backend.retire()
-        if self._bridge is not None:
-            self._bridge.retire()
+        for bridge in self._bridges:
+            bridge.retire()
 
     def stop_idle(self) -> None:
-        if self._bridge is not None:
-            self._bridge.stop_idle()
+        for bridge in self._bridges:
+            bridge.stop_idle()
         self._backend.stop_idle()
 
     def end_grant(self, grant_id: str) -> None:
-        if self._bridge is not None:
-            self._bridge.end_grant(grant_id)
+        for bridge in self._bridges:
+            bridge.end_grant(grant_id)
         self._backend.end_grant(grant_id)
 
     def _cross(self, bridge: ToLegacy | ToModern | None) -> None:
-        """The way over from now on; whoever is on another finds it closed."""
+        """The way over from now on. The one before is nobody else's, and ends when those on it have their answers."""
         before, self._bridge = self._bridge, bridge
         if before is not None:
-            closing = asyncio.create_task(before.close())
-            self._uncrossed.add(closing)
-            closing.add_done_callback(self._uncrossed.discard)
+            before.retire()
+            leaving = asyncio.create_task(leave(before, LEAVING))
+            self._left[leaving] = before
+            leaving.add_done_callback(self._left.pop)
+
+    @property
+    def _bridges(self) -> list[ToLegacy | ToModern]:
+        return [*self._left.values(), *([] if self._bridge is None else [self._bridge])]
 
     async def _ready(self) -> None:
         if self._started and not self._closed:
@@ -142,9 +147,13 @@ class Served:
         """However often it is asked for, and whoever stops waiting: it is done once, and to its end."""
         self._closed = True
         if self._closing is None:
-            self._cross(None)
-            self._closing = asyncio.gather(self._backend.close(), *self._uncrossed)
+            self._closing = asyncio.create_task(self._close())
         await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        for leaving in self._left:
+            leaving.cancel()
+        await asyncio.gather(self._backend.close(), *(bridge.close() for bridge in self._bridges))
 
     def kill(self) -> None:
         self._backend.kill()

@@ -74,6 +74,11 @@ class ToLegacy:
     def runs(self, caller: Caller) -> bool:
         return self._sessions.runs(caller)
 
+    @property
+    def busy(self) -> bool:
+        """Whether somebody waits for an answer, or the server for one of the client's."""
+        return bool(self._tasks)
+
     def retire(self) -> None:
         """The backend itself takes no new request. Who comes back to a call that waits comes to another."""
         for session in self._opened:
