@@ -18,6 +18,7 @@ from ..errors import (
 )
 from . import frames, tools
 from .event_log import EventStream
+from .exchange import Exchange, Interrupted
 from .frames import Frame
 from .mcp_session import Link, McpSession
 from .served import Served
@@ -50,6 +51,7 @@ class Replies:
         self._session, self._frame, self._others = session, frame, list(others)
         self._link: Link
         self._source: AsyncIterator[Frame] | None = None
+        self._left = False
         self._again = False  # it was sent in a session that was over, and is sent in another
 
     def __aiter__(self) -> "Replies":
@@ -60,6 +62,11 @@ class Replies:
             raise StopAsyncIteration
         while True:
             frame = await self._next()
+            if frame is None:
+                urgent = self._session.mailbox.take_urgent()
+                if urgent is not None:
+                    return urgent
+                continue
             if "method" not in frame:
                 if "error" in frame and self._others:
                     self.served, self._source, self._again = self._others.pop(0), None, False
@@ -70,10 +77,9 @@ class Replies:
                 return self._session.unread.fitting(message, self._frame["id"])
             outward = self._session.outward(self._link, frame)
             if outward is not None:
-                message = frames.encode(outward)
                 if self.streams:
-                    return message
-                self._session.mailbox.put(message)
+                    return frames.encode(outward)
+                self._session.tell(outward)
 
     def begin_stream(self) -> EventStream | None:
         """What comes from now on is sent as events."""
@@ -82,18 +88,35 @@ class Replies:
 
     def leave(self) -> None:
         """The client is gone, which does not cancel the request. What it can come back for waits for it there."""
-        self.streams = self.stream is not None
+        self._left, self.streams = True, self.stream is not None
 
-    async def _next(self) -> Frame:
+    def interrupt(self) -> bool:
+        return self._is_read and isinstance(self._source, Exchange) and self._source.interrupt()
+
+    @property
+    def _is_read(self) -> bool:
+        """Whether the client hears here what it is asked."""
+        return self.streams and (not self._left or (self.stream is not None and self.stream.resumed))
+
+    @property
+    def _is_idle(self) -> bool:
+        return isinstance(self._source, Exchange) and self._source.idle
+
+    async def _next(self) -> Frame | None:
+        """None when the client has something urgent to hear, and nothing else is there yet."""
         try:
             if self._source is None:
                 self._session.begin(self, is_request=True)
                 self._link, self._source = await self._session.send(self.served, self._frame)
+            if self._session.mailbox.unheard and self._is_read and self._is_idle:
+                return None
             frame = await anext(self._source)
             if "method" not in frame:
                 # To its end, so that a generator is not left half way.
                 await anext(self._source, None)
             return frame
+        except Interrupted:
+            return None
         except SessionLost as error:
             if self._again:
                 return self._failed(error)

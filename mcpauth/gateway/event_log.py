@@ -157,6 +157,11 @@ class EventStream:
     def ended(self) -> bool:
         return self._ended
 
+    @property
+    def resumed(self) -> bool:
+        """Whether its client came back for it, and reads on."""
+        return self._reader is not None and not self._reader.closed
+
     def _id(self, number: int) -> str:
         return f"{self._log.name}.{self.number}.{number}{self._suffix}"
 
@@ -181,6 +186,10 @@ class Reader:
     def close(self) -> None:
         self._closed = True
         self.wake()
+
+    @property
+    def closed(self) -> bool:
+        return self._closed
 
     def __aiter__(self) -> "Reader":
         return self

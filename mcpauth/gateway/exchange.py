@@ -18,6 +18,10 @@ HEAVY = 4 * 1024 * 1024
 PATIENCE, WINDOW, GLANCE = 1.0, 10.0, 0.1
 
 
+class Interrupted(Exception):
+    """To whoever waits for a frame: there is something else to look at first. Nothing of the exchange is lost."""
+
+
 class Exchange:
     """An async iterator of the frames that belong to one request; ``finish`` puts the last, ``fail`` what is raised.
 
@@ -57,7 +61,7 @@ class Exchange:
         self.slow = False  # nobody waits for its consumer: what it has no room for is gone, but not the last frame
         self._hold = hold
         self._frames: deque[Frame] = deque()
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[bool] | None = None
         self._ended = False
         self._error: GatewayError | None = None
         self._inside: int | None = None  # how many of the frames may be given out; None: all
@@ -102,6 +106,18 @@ class Exchange:
         """Whether some of it waits until more is read of what its grant has."""
         return self._inside is not None
 
+    @property
+    def idle(self) -> bool:
+        """Whether whoever reads now has to wait."""
+        return not self._ended and (not self._frames or self._inside == 0)
+
+    def interrupt(self) -> bool:
+        """Whether somebody waits, who is Interrupted then."""
+        if self._waiter is None or self._waiter.done():
+            return False
+        self._waiter.set_result(True)
+        return True
+
     def __aiter__(self) -> "Exchange":
         return self
 
@@ -111,7 +127,8 @@ class Exchange:
                 if self._error is not None:
                     raise self._error
                 raise StopAsyncIteration
-            await self._news()
+            if await self._news():
+                raise Interrupted
         frame = self._frames.popleft()
         if self._counted and self.unread is not None and (size := weight(frame)) > LARGE:
             self._counted -= size
@@ -173,16 +190,17 @@ class Exchange:
             self._error = error
         self._wake()
 
-    async def _news(self) -> None:
+    async def _news(self) -> bool:
+        """Whether it is something else that there is to look at."""
         self._waiter = asyncio.get_running_loop().create_future()
         try:
-            await self._waiter
+            return await self._waiter
         finally:
             self._waiter = None
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+            self._waiter.set_result(False)
 
 
 class Pace:

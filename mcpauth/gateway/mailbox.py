@@ -2,6 +2,7 @@
 
 import logging
 from collections import deque
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from .. import log
 from .event_log import Event, EventLog, EventStream, Reader
@@ -14,14 +15,33 @@ BYTES = 4 * 1024 * 1024
 LISTENERS = 8
 
 
+class Mail(NamedTuple):
+    message: bytes
+    urgent: bool
+
+
+@runtime_checkable
+class Stream(Protocol):
+    """The answer to a request of the client's, while it is being given."""
+
+    def interrupt(self) -> bool:
+        """Whether it waits for something to say, and takes what is urgent now."""
+        ...
+
+
 class Mailbox:
-    """Each message goes to one listener, the newest: an older stream may be dead without our knowing."""
+    """Each message goes to one listener, the newest: an older stream may be dead without our knowing.
+
+    Many clients never listen. What is ``urgent``, as somebody waits for what they say to it, can then be taken out for
+    the stream of a request.
+    """
 
     def __init__(self, backend: str | None, events: EventLog) -> None:
         self._backend, self._events = backend, events
         self._stream: EventStream | None = None  # of what was read, where it can be asked for again
-        self._messages: deque[bytes] = deque()
+        self._mail: deque[Mail] = deque()
         self._size = 0
+        self._urgent = 0  # how many of them are
         self._closed = False
         self._overflowed = False
         self._listeners: list[Listener] = []
@@ -30,13 +50,19 @@ class Mailbox:
     def listened_to(self) -> bool:
         return bool(self._listeners)
 
-    def put(self, message: bytes) -> None:
+    @property
+    def unheard(self) -> bool:
+        """Whether there is something urgent that nobody listens for."""
+        return self._urgent > 0 and not self._listeners
+
+    def put(self, message: bytes, *, urgent: bool = False) -> None:
         if self._closed:
             return
-        self._messages.append(message)
+        self._mail.append(Mail(message, urgent))
         self._size += len(message)
-        while len(self._messages) > MESSAGES or (self._size > BYTES and len(self._messages) > 1):
-            self._size -= len(self._messages.popleft())
+        self._urgent += urgent
+        while len(self._mail) > MESSAGES or (self._size > BYTES and len(self._mail) > 1):
+            self._take(self._mail[0])
             self._note_overflow()
         self._wake()
 
@@ -57,7 +83,8 @@ class Mailbox:
     def close(self) -> None:
         """End every stream; what was not read is gone."""
         self._closed = True
-        self._messages.clear()
+        self._mail.clear()
+        self._urgent = 0
         for listener in list(self._listeners):
             listener.close()
 
@@ -67,12 +94,20 @@ class Mailbox:
             self._wake()
 
     def take(self, listener: "Listener") -> bytes | None:
-        if not self._messages or listener is not self._listeners[-1]:
+        if not self._mail or listener is not self._listeners[-1]:
             return None
         self._overflowed = False
-        message = self._messages.popleft()
-        self._size -= len(message)
-        return message
+        return self._take(self._mail[0])
+
+    def take_urgent(self) -> bytes | None:
+        """The oldest of what is ``unheard``."""
+        return self._take(next(mail for mail in self._mail if mail.urgent)) if self.unheard else None
+
+    def _take(self, mail: Mail) -> bytes:
+        self._mail.remove(mail)
+        self._size -= len(mail.message)
+        self._urgent -= mail.urgent
+        return mail.message
 
     def _note_overflow(self) -> None:
         """Once until somebody reads again: a chatty backend must not fill the log either."""
@@ -81,7 +116,7 @@ class Mailbox:
             logger.warning("messages_dropped", extra=log.bounded(backend=self._backend, reason="nobody reads them"))
 
     def _wake(self) -> None:
-        if self._messages and self._listeners:
+        if self._mail and self._listeners:
             self._listeners[-1].wake()
 
 

@@ -25,7 +25,7 @@ from .frames import Frame
 from .handshake import SET_LEVEL, SUBSCRIBE, Handshake
 from .listing import LIST_CHANGED
 from .load import Unread
-from .mailbox import Mailbox
+from .mailbox import Mailbox, Stream
 from .modern.caller import Caller
 from .resource_updates import UPDATED
 from .served import Served
@@ -92,7 +92,7 @@ class McpSession:
         self._opening: dict[str, asyncio.Task[Link]] = {}
         self._waiting: set[asyncio.Task[None]] = set()
         self._opened: set[str] = set()  # the backends that it had a session with
-        self._under_way: weakref.WeakSet[object] = weakref.WeakSet()
+        self._under_way: weakref.WeakKeyDictionary[object, None] = weakref.WeakKeyDictionary()  # the newest last
         self._unsent: list[Frame] = []  # requests that wait until there is a session with the backend
         self._ended: GatewayError | None = None
 
@@ -115,10 +115,10 @@ class McpSession:
         """Raises BackendUnavailable when the client has as much under way as it may have."""
         if work not in self._under_way and len(self._under_way) >= (UNDER_WAY if is_request else 2 * UNDER_WAY):
             raise BackendUnavailable("too many messages of this MCP session are under way; wait for their answers")
-        self._under_way.add(work)
+        self._under_way[work] = None
 
     def end(self, work: object) -> None:
-        self._under_way.discard(work)
+        self._under_way.pop(work, None)
 
     async def ready(self, served: Served) -> None:
         """Until it is known what the backend speaks. Raises what stands against it, or has ended the session."""
@@ -201,6 +201,18 @@ class McpSession:
         """What the client knows of the lists may not be so any more."""
         for frame in self.handshake.changes():
             self.mailbox.put(frames.encode(frame))
+
+    def tell(self, frame: Frame) -> None:
+        """What belongs to no request, or cannot be told on its stream.
+
+        Where nobody listens, questions go onto the newest stream that waits, or the next one that there is.
+        """
+        urgent = "id" in frame or frames.text(frame["method"]) == "notifications/cancelled"
+        self.mailbox.put(frames.encode(frame), urgent=urgent)
+        if urgent and self.mailbox.unheard:
+            for work in reversed(list(self._under_way)):
+                if isinstance(work, Stream) and work.interrupt():
+                    return
 
     def outward(self, link: Link, frame: Frame) -> Frame | None:
         """What the client gets of a request or notification of the backend's."""
@@ -388,7 +400,7 @@ class McpSession:
         """Of a backend, outside of any request."""
         mapped = self.outward(link, frame)
         if mapped is not None:
-            self.mailbox.put(frames.encode(mapped))
+            self.tell(mapped)
 
 
 def _lost(request_id: msgspec.Raw) -> Frame:

@@ -280,6 +280,31 @@ async def test_what_belongs_to_no_request_comes_over_the_stream_that_is_opened_a
     await (await streams.get()).gone
 
 
+async def test_what_it_asks_on_its_stream_reaches_a_client_that_does_not_listen(begin, far):
+    stream = asyncio.get_running_loop().create_future()
+
+    async def listen(handler):
+        stream.set_result(handler)
+        await handler.event()
+        await handler.gone
+
+    client = Client(await begin(), "remote")
+    far.acts["GET"] = listen
+    await client.initialize()
+    (session,) = client.gateway._sessions.of_endpoint("remote")
+    for number in (5, 6):
+        await (await stream).event({"id": number, "method": "roots/list"})
+    await (await stream).event({"method": "notifications/cancelled", "params": {"requestId": 5}})
+    await until(lambda: session.mailbox._urgent == 3)
+    *asked, answer = await client.frames(await client.calling("echo"))
+    assert [one["method"] for one in asked] == ["roots/list", "roots/list", "notifications/cancelled"]
+    assert asked[2]["params"]["requestId"] == asked[0]["id"]
+    assert "result" in answer
+    await client.post({"jsonrpc": "2.0", "id": asked[1]["id"], "result": {"roots": []}})
+    assert far.of("POST")[-1].message == {"jsonrpc": "2.0", "id": 6, "result": {"roots": []}}
+    await client.gateway.close()
+
+
 async def test_a_ping_is_answered_here_on_whatever_stream_it_comes(begin, far):
     """The client neither listens nor is told."""
     streams, answers = asyncio.Queue(), asyncio.Queue()

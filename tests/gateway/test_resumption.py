@@ -91,6 +91,22 @@ async def test_a_stream_begins_with_an_event_to_come_back_to(server):
     await resumed.leave()
 
 
+async def test_a_question_that_nobody_listens_for_is_an_event_of_the_stream_that_it_was_put_onto(server):
+    await server.begin(PATH, "2025-11-25")
+    other = await opened(server, POST, call("never"))
+    assert "waiting" in [await other.event() for _ in range(2)][1]["data"]
+    stream = await opened(server, POST, call("x", do="ask") | {"id": 2})
+    primer, question = [await stream.event() for _ in range(2)]
+    assert json.loads(question["data"])["method"] == "elicitation/create"
+    await stream.leave()
+    again = await opened(server, GET, last_event_id=primer["id"])
+    assert await again.event() == question
+    await answer(server)
+    assert (await again.message())["id"] == 2
+    for each in (again, other):
+        await each.leave()
+
+
 async def test_an_answer_waits_for_a_client_that_is_gone(server):
     stream = await asked(server, "2025-03-26")
     # Clients of this revision do not know events without a message.
