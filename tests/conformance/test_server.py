@@ -76,6 +76,8 @@ async def test_a_modern_client_finds_what_its_revision_requires_and_more(tmp_pat
         # The tasks extension is none of the requirements, and the fixture has none of it.
         assert [line for line in outcome.failures.splitlines() if not line.startswith("tasks-")] == []
         assert outcome.status == 0, outcome.printed
+        assert len(outcome.checks) == 50  # The 37 that it requires, and what else the suite has of this revision.
+        assert all(outcome.checks.values())
         for scenario in ("http-header-validation", "http-custom-header-server-validation", "json-schema-2020-12"):
             await examine_one(examine, scenario, "2026-07-28")
 
