@@ -20,7 +20,8 @@ greeted = False
 while not greeted:
     asked = json.loads(sys.stdin.readline())
     greeted = asked["method"] == "initialize"
-    about = {"protocolVersion": "2025-06-18", "capabilities": {}, "serverInfo": {"name": "x", "version": "1"}}
+    version = asked["params"].get("protocolVersion")
+    about = {"protocolVersion": version, "capabilities": {}, "serverInfo": {"name": "x", "version": "1"}}
     answer = {"result": about} if greeted else {"error": {"code": -32601, "message": "no such method"}}
     print(json.dumps({"jsonrpc": "2.0", "id": asked["id"], **answer}), flush=True)
 time.sleep(600)
