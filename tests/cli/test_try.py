@@ -267,7 +267,8 @@ async def test_a_signal_leaves_nothing(server: LiveServer, number: signal.Signal
         attempt.process.send_signal(number)
         attempt.process.send_signal(signal.SIGTERM)  # One more does not interrupt what the first one began.
         done = await attempt.done()
-    assert done.status in (128 + number, 128 + signal.SIGTERM)  # Two at once come in any order.
+    # Two at once come in any order, and the second may come when all is done.
+    assert done.status in (128 + number, 128 + signal.SIGTERM, -signal.SIGTERM)
     assert "was removed" in done.printed
     assert await left(server) == []
 
