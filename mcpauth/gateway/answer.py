@@ -20,7 +20,8 @@ from . import frames, tools
 from .event_log import EventStream
 from .exchange import Exchange, Interrupted
 from .frames import Frame
-from .mcp_session import Link, McpSession
+from .links import Link
+from .mcp_session import McpSession
 from .served import Served
 
 logger = logging.getLogger(__name__)

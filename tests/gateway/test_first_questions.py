@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mcpauth.gateway import mcp_session
+from mcpauth.gateway import links
 from tests.fakes.mcp_client import Client
 
 ROOTED = (str(Path(__file__).parent.parent / "fakes" / "mcp_legacy_server.py"), "--roots")
@@ -45,7 +45,7 @@ async def test_a_client_that_listens_answers_it_first(begin):
 
 
 async def test_one_that_does_not_answer_is_not_waited_for_without_end(begin, monkeypatch):
-    monkeypatch.setattr(mcp_session, "ANSWERING", 0.1)
+    monkeypatch.setattr(links, "ANSWERING", 0.1)
     client = await begin(roots={})
     heard = client.listen()
     assert await client.text("where") == "access denied"
