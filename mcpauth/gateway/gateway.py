@@ -20,10 +20,11 @@ from ..models.principal import Principal
 from ..store.mcp_sessions import McpSessionStore
 from . import frames
 from .answer import Answer, Pending, refused
-from .catalogue import BackendState, Catalogue
+from .catalogue import Catalogue
 from .endings import Endings
 from .eras import is_modern, is_modern_version
 from .event_log import Reader
+from .inquiry import BackendState
 from .leaving import LEAVING, leave
 from .legacy_messages import Endpoint, LegacyMessages
 from .listing import KINDS, Kind

@@ -3,8 +3,8 @@
 from tornado import web
 
 from ..errors import AwaitingOwner, PageError
-from ..gateway.catalogue import BackendState
 from ..gateway.gateway import Gateway
+from ..gateway.inquiry import BackendState
 from ..models.records import StepKind, User
 from ..oauth import client_profiles, redirect_uri, scope
 from ..oauth.authorization import Authorization, ConsentQuestion

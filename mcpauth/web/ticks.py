@@ -5,7 +5,7 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from ..gateway.catalogue import BackendState
+from ..gateway.inquiry import BackendState
 from ..gateway.tools import Tool
 from ..models.records import Grant
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mcpauth.cli.serve import new_event_loop
-from mcpauth.gateway import catalogue
+from mcpauth.gateway import inquiry
 from mcpauth.gateway.configuration import StdioServer, ToolFilter
 from mcpauth.gateway.gateway import Gateway
 from mcpauth.gateway.names import PublishedNames
@@ -31,7 +31,7 @@ def new_loop():
 @pytest.fixture(autouse=True)
 def no_pause(monkeypatch):
     """Backends are asked what they offer as often as there is a reason, not once in two seconds."""
-    monkeypatch.setattr(catalogue, "PAUSE", 0.0)
+    monkeypatch.setattr(inquiry, "PAUSE", 0.0)
 
 
 @pytest.fixture

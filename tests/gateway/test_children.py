@@ -63,7 +63,7 @@ async def test_what_a_backend_offers_can_be_asked_when_all_its_children_are_busy
     client = await begin(gateway)
     replies = await waiting(client)
     gateway._catalogue.refresh("fake")
-    await gateway._catalogue._entries["fake"].probing
+    await gateway._catalogue._inquiries["fake"].probing
     assert gateway.backends()[0].state == "ok"
     await client.notify("notifications/cancelled", {"requestId": 77})
     assert [message async for message in replies]

@@ -359,7 +359,7 @@ async def test_what_a_client_declares_is_not_kept_without_end(serve, one):
         client = await begin(gateway, {**INITIALIZE, "capabilities": capabilities})
         gateway.end_session(NOBODY, backend="one", session_id=client.session_id)
         await asyncio.gather(*gateway._sessions._closing)
-    known = gateway._catalogue._entries["one"].greetings
+    known = gateway._catalogue._inquiries["one"].greetings._given
     assert len(known) == 20
     assert all(len(asked.said) < 200 for asked in known)
 

@@ -10,7 +10,7 @@ from mcp import Client as SdkClient
 from mcp.client.streamable_http import streamable_http_client
 
 from mcpauth.errors import UnknownSession
-from mcpauth.gateway import catalogue, load
+from mcpauth.gateway import catalogue, inquiry, load
 from mcpauth.gateway.eras import NEWEST_LEGACY
 from mcpauth.web.mcp import JSON_WITHIN
 from tests.fakes.mcp_client import INITIALIZE, Client, ModernClient, modern_headers, principal
@@ -59,7 +59,7 @@ def limit(monkeypatch):
     def make(patience=10.0, probing=60.0, **others):
         monkeypatch.setattr(catalogue.Catalogue.__init__, "__kwdefaults__", {"patience": patience, "probing": probing})
         for name, seconds in others.items():
-            monkeypatch.setattr(catalogue, name, seconds)
+            monkeypatch.setattr(inquiry, name, seconds)
 
     return make
 

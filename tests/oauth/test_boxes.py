@@ -3,7 +3,7 @@
 import msgspec
 import pytest
 
-from mcpauth.gateway.catalogue import BackendState
+from mcpauth.gateway.inquiry import BackendState
 from mcpauth.gateway.tools import Tool
 from mcpauth.models.records import Grant
 from mcpauth.web import ticks

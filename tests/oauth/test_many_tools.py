@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from mcpauth.gateway.catalogue import BackendState
+from mcpauth.gateway.inquiry import BackendState
 from mcpauth.gateway.tools import Tool
 from mcpauth.models.records import Grant
 from mcpauth.web import limits, ticks
