@@ -384,6 +384,7 @@ def situation(
             }
             for one in gateway.backends()
         ],
+        "switchedOff": list(configuration_file.switched_off),
         "processes": {"running": gateway.processes, "most": configuration_file.limits.processes},
         "configurationProblem": configuration_file.problem,
         "configurationNotes": list(configuration_file.notes),

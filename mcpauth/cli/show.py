@@ -131,6 +131,8 @@ def status(answer: dict[str, Any], running: bool) -> Iterable[str]:
         if one["state"] == "ok" and (again := one["reason"]):
             yield f"! server {one['name']}: {NOT_AGAIN}: {clean(again)}"
             yield f"  What to do: {AGAIN}"
+    for name in answer.get("switchedOff", []):
+        yield f"  server      {name}: switched off"
     if answer.get("ownerNeeded"):
         yield "There is no owner yet: open the setup link that the server printed, or use: user add NAME --owner"
     if problem := answer.get("configurationProblem"):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, ValidationError
 from pydantic_core import PydanticKnownError
 from yarl import URL
 
@@ -74,7 +74,12 @@ class Server(BaseModel):
     share: Literal["session", "user", "all"] | None = None
     tools: ToolFilter = ToolFilter()
     idle_stop: Count | None = None
-    enabled: bool = True
+    enabled: StrictBool = True
+    disabled: StrictBool = False  # Cline and its like write this one.
+
+    @property
+    def is_on(self) -> bool:
+        return self.enabled and not self.disabled
 
 
 class StdioServer(Server):
@@ -136,11 +141,15 @@ Stamp = tuple[int, ...]
 
 
 class Configuration(BaseModel):
-    """``servers`` in the file's order; ``notes`` is what the owner should hear about the file."""
+    """``servers`` in the file's order, but for those that are ``switched_off``.
+
+    ``notes`` is what the owner should hear about the file.
+    """
 
     model_config = ConfigDict(frozen=True)
 
     servers: dict[str, AnyServer]
+    switched_off: tuple[str, ...] = ()
     limits: Limits = Limits()
     notes: tuple[str, ...] = ()
     stamp: Stamp = ()
@@ -170,6 +179,7 @@ def read(path: Path) -> Configuration:
             raise SettingsError(f"{_place(text, ('mcpServers',))} must be an object")
         raise SettingsError(hint or f'{FILE}: "mcpServers" is missing')
     servers: dict[str, AnyServer] = {}
+    switched_off: list[str] = []
     origin: dict[str, str] = {}
     for key, about in given.items():
         where = _place(text, ("mcpServers", key))
@@ -184,11 +194,13 @@ def read(path: Path) -> Configuration:
         if name != key:
             notes.append(f'{FILE}: "{key}" is called {name}')
         server = _server(text, key, about, notes)
-        if server.enabled and isinstance(server, RemoteServer):
+        if not server.is_on:
+            switched_off.append(name)
+        elif isinstance(server, RemoteServer):
             servers[name] = server
             if server.headers and server.is_in_the_clear:
                 notes.append(f'{FILE}: "{key}": http, not https: its headers can be read on their way')
-        elif server.enabled and isinstance(server, StdioServer):
+        elif isinstance(server, StdioServer):
             cwd = server.cwd and path.parent / server.cwd.expanduser()
             servers[name] = server.model_copy(update={"cwd": cwd})
             if _has_arguments(server.command, cwd or Path.home(), server.env):
@@ -196,12 +208,18 @@ def read(path: Path) -> Configuration:
                     f"{FILE}: mcpServers.{key}.command: there is no such program; what comes after the program's name "
                     'belongs into "args"'
                 )
-        elif server.enabled and isinstance(server, FilesServer):
+        elif isinstance(server, FilesServer):
             root = path.parent / server.root.expanduser()
             servers[name] = server.model_copy(update={"root": root})
     limits = _limits(text, document.get("limits", {}), notes)
     return Configuration(
-        servers=servers, limits=limits, notes=tuple(notes), stamp=stamp(read_from), text=text, keys=origin
+        servers=servers,
+        switched_off=tuple(switched_off),
+        limits=limits,
+        notes=tuple(notes),
+        stamp=stamp(read_from),
+        text=text,
+        keys=origin,
     )
 
 

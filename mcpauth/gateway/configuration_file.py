@@ -31,13 +31,13 @@ class ConfigurationFile:
     """``take`` gets what a changed file says; it raises SettingsError when that cannot be, and then takes nothing.
 
     ``problem`` says why the file as it is now was refused; ``notes`` is what the owner should hear of what was taken,
-    ``limits`` are those that hold.
+    ``limits`` are those that hold; of the servers, ``switched_off`` are not served.
     """
 
     def __init__(self, path: Path, taken: Configuration, take: Callable[[Configuration], None]) -> None:
         self._path, self._take = path, take
         self.problem: str | None = None
-        self.notes, self.limits = taken.notes, taken.limits
+        self.notes, self.limits, self.switched_off = taken.notes, taken.limits, taken.switched_off
         self._stamp = taken.stamp
         self._watching: asyncio.Task[None] | None = None
 
@@ -86,7 +86,8 @@ class ConfigurationFile:
         except SettingsError as error:
             self._refuse(error)
             return
-        self.problem, self.notes, self.limits = None, given.notes, given.limits
+        self.problem = None
+        self.notes, self.limits, self.switched_off = given.notes, given.limits, given.switched_off
         logger.info("configuration_taken", extra=log.fields(servers=", ".join(given.servers)))
         self._tell()
 

@@ -73,9 +73,17 @@ async def test_a_server_comes_and_goes_and_a_mistake_changes_nothing(
         assert (await command("status")).status == 1
         assert int(await text(second, own, "other")) == pid
 
-        save(tmp_path, {"fake": child("first")})
+        save(tmp_path, {"fake": child("first"), "second": {**child("other"), "disabled": True}})
         await status_of(browser, METADATA, 404)
         await asyncio.wait_for(gone(pid), 60)
+        assert "  second: switched off\n" in (await command("status")).printed
+
+        save(tmp_path, {"fake": child("first"), "second": {**child("other"), "disabled": False}})
+        await status_of(browser, METADATA, 200)
+        assert "switched off" not in (await command("status")).printed
+
+        save(tmp_path, {"fake": child("first")})
+        await status_of(browser, METADATA, 404)
         assert (await second.mcp({"jsonrpc": "2.0", "id": 1, "method": "ping"}, **own)).status == 404
         assert await text(client, session, "first") == before
         assert "mcpServers" not in (await command("status")).printed

@@ -69,10 +69,23 @@ def test_where_nothing_is_shared_that_is_said(write):
     assert [note.split(": ")[1] for note in given.notes] == ["mcpServers.far.share", "mcpServers.far.idle_stop"]
 
 
-def test_what_is_switched_off_is_not_there(write):
-    assert list(
-        configuration.read(write({"on": {"command": "x"}, "off": {"command": "x", "enabled": False}})).servers
-    ) == ["on"]
+@pytest.mark.parametrize(
+    ("keys", "off"),
+    [
+        ({"enabled": False}, True),
+        ({"disabled": True}, True),
+        ({"enabled": True, "disabled": True}, True),
+        ({"enabled": True}, False),
+        ({"disabled": False}, False),
+    ],
+)
+def test_what_is_switched_off_is_not_served_and_still_read(write, keys, off):
+    given = configuration.read(write({"on": {"command": "x"}, "Off": {"command": "y", **keys}}))
+    assert list(given.servers) == (["on"] if off else ["on", "off"])
+    assert given.switched_off == (("off",) if off else ())
+    assert given.notes == ('mcp.json: "Off" is called off',)
+    with pytest.raises(SettingsError, match=r"a\.args: must be a list"):
+        configuration.read(write({"a": {"command": "y", "args": "z", **keys}}))
 
 
 def test_a_remote_server_has_an_address_and_headers(write):
@@ -205,6 +218,8 @@ def test_a_slip_in_json_is_told_where_it_was_made(write, text, said):
         ({"command": "x", "env": {"args": 7}}, 'a.env.args: must be text in quotes, a number too: "8080"'),
         ({"command": "x", "cwd": 7}, "a.cwd: must be a path in quotes"),
         ({"command": "x", "enabled": "perhaps"}, "a.enabled: must be true or false"),
+        ({"command": "x", "disabled": "true"}, "a.disabled: must be true or false"),
+        ({"command": "x", "disabled": 1}, "a.disabled: must be true or false"),
         ({"command": "x", "idle_stop": "soon"}, "a.idle_stop: must be a whole number"),
         ({"command": "x", "idle_stop": True}, "a.idle_stop: must be a whole number"),
         ({"command": "x", "idle_stop": 0}, "a.idle_stop: must be 1 or more"),
@@ -278,7 +293,7 @@ def test_a_key_that_is_misspelt_is_named_with_the_right_one(write, servers, said
     [
         ({"command": "x", "arg": []}, 'mcpServers.a.arg: unknown, ignored; did you mean "args"?'),
         ({"command": "x", "idleStop": 9}, 'mcpServers.a.idleStop: unknown, ignored; did you mean "idle_stop"?'),
-        ({"command": "x", "disabled": True}, 'mcpServers.a.disabled: unknown, ignored; did you mean "enabled"?'),
+        ({"command": "x", "disable": True}, 'mcpServers.a.disable: unknown, ignored; did you mean "disabled"?'),
         ({"builtin": "files", "root": "x", "writes": True}, 'ignored; did you mean "write"?'),
         ({"url": "https://x", "header": {}}, 'mcpServers.a.header: unknown, ignored; did you mean "headers"?'),
         ({"command": "x", "tools": {"denny": []}}, 'mcpServers.a.tools.denny: unknown, ignored; did you mean "deny"?'),

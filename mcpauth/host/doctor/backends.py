@@ -33,10 +33,15 @@ def look(data_dir: Path, environ: Mapping[str, str], running: bool, refused: str
         return [mistake]
     found = [Finding.warning(CHECK, note, f"correct it in {path}") for note in given.notes]
     if not given.servers:
-        found.append(Finding.warning(CHECK, "no servers are in it: apps will find no tools", f"add one to {path}"))
+        none, fix = "no servers are in it", f"add one to {path}"
+        if given.switched_off:
+            none, fix = "all servers in it are switched off", f"switch one on in {path}"
+        found.append(Finding.warning(CHECK, f"{none}: apps will find no tools", fix))
     if not found:
         count = f"{len(given.servers)} servers" if len(given.servers) != 1 else "1 server"
         found.append(Finding.fine(CHECK, f"{count}: {', '.join(given.servers)}"))
+    if given.switched_off:
+        found.append(Finding.fine(CHECK, f"switched off: {', '.join(given.switched_off)}"))
     return found if running else [*found, *_missing(given.servers, environ)]
 
 

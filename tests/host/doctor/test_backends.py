@@ -130,6 +130,16 @@ def test_what_is_odd_is_a_warning(tmp_path: Path) -> None:
     assert of("mcp.json", look(tmp_path, {})).verdict == "warning"
 
 
+def test_what_is_switched_off_is_told_and_not_looked_for(tmp_path: Path) -> None:
+    off = {"command": "no-such-program", "disabled": True}
+    on, told = look(tmp_path, {"sh": {"command": "sh", "type": "stdio"}, "off": off, "Too": off})[:2]
+    assert "is called too" in on.found
+    assert (told.verdict, told.found) == ("fine", "switched off: off, too")
+    warning, told = look(tmp_path, {"off": off})
+    assert (warning.verdict, told.found) == ("warning", "switched off: off")
+    assert warning.found == "all servers in it are switched off: apps will find no tools"
+
+
 def test_none_is_made(tmp_path: Path) -> None:
     (found,) = backends.look(tmp_path, ENVIRON, False)
     assert found.verdict == "fine"
