@@ -297,6 +297,8 @@ def _server(text: str, key: str, about: Any, notes: list[str]) -> Server:
     path = ("mcpServers", key)
     if not isinstance(about, dict):
         raise SettingsError(f"{_place(text, path)} must be an object")
+    # Some programs write every key that they know, with null for those without a value.
+    about = {key: value for key, value in about.items() if value is not None or key not in ALL_KEYS}
     kinds = [kind for kind in KINDS if kind in about]
     if len(kinds) != 1:
         hint = None if kinds else _misspelt(text, path, about, ALL_KEYS, KINDS)

@@ -69,6 +69,17 @@ def test_where_nothing_is_shared_that_is_said(write):
     assert [note.split(": ")[1] for note in given.notes] == ["mcpServers.far.share", "mcpServers.far.idle_stop"]
 
 
+def test_null_is_as_if_the_key_were_not_there(write):
+    keys = ["command", "args", "env", "cwd", "url", "headers", "type", "share", "tools", "enabled", "disabled"]
+    for server in [{"command": "x"}, {"url": "https://x/mcp"}]:
+        given = configuration.read(write({"a": dict.fromkeys(keys) | server, "b": server}))
+        assert given.servers["a"] == given.servers["b"]
+        assert not given.notes
+    assert configuration.read(write({"a": {"command": "x", "arg": None}})).notes
+    with pytest.raises(SettingsError, match=r"a\.env\.TOKEN: must be text"):
+        configuration.read(write({"a": {"command": "x", "env": {"TOKEN": None}}}))
+
+
 @pytest.mark.parametrize(
     ("keys", "off"),
     [
@@ -227,6 +238,7 @@ def test_a_slip_in_json_is_told_where_it_was_made(write, text, said):
         ({"url": "https://x:${PORT}/mcp"}, "a.url: must be the address itself; ${…} counts only in headers"),
         ({"url": "example.com"}, "a.url: must be an address that begins with https:// or http://"),
         ({"builtin": "files"}, "a.root: it is missing"),
+        ({"builtin": "files", "root": None}, "a.root: it is missing"),
     ],
 )
 def test_a_wrong_value_is_told_in_the_words_of_the_file(write, server, said):
