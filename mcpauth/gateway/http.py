@@ -38,7 +38,7 @@ class HttpBackend:
         fresh: float = FRESH,
     ) -> None:
         self.name = name
-        self._upstream = Upstream(name, server.url, expand(server.headers, environ))
+        self._upstream = Upstream(name, server.url, expand(server.headers, environ), sse=server.type == "sse")
         self.legacy_only = server.type == "sse"
         self._back_off, self._fresh = back_off, fresh
         self._looked_at = 0.0

@@ -36,8 +36,9 @@ class Disconnected(BackendUnavailable):
 class Upstream:
     """Every error is a BackendUnavailable that a client may read: it names the server, and no header or address."""
 
-    def __init__(self, name: str, url: str, headers: Mapping[str, str]) -> None:
-        self.name, self.url = name, URL(url)
+    def __init__(self, name: str, url: str, headers: Mapping[str, str], *, sse: bool = False) -> None:
+        """``sse``: its owner says that it speaks HTTP+SSE of 2024-11-05."""
+        self.name, self.url, self._sse = name, URL(url), sse
         self._headers = {"User-Agent": f"mcpauth/{__version__}", **headers}
         self._own = {name.lower() for name in self._headers}
         self._stray, self.turns = Stray(), Turns()
@@ -91,9 +92,12 @@ class Upstream:
             case 401 | 403:
                 why = f"refuses our credentials (HTTP {status}); its owner should look at its headers in mcp.json"
             case _ if 300 <= status < 400:
-                why = f"is at another address (HTTP {status}), and redirects are not followed; see its url in mcp.json"
+                where = self._elsewhere(response)
+                why = f"is at {where} (HTTP {status}), and redirects are not followed; see its url in mcp.json"
             case 404 | 405:
-                why = f"is not at this address (HTTP {status}); see its url and type in mcp.json"
+                wrong_type = not self._sse and self.url.path.rstrip("/").endswith("/sse")
+                fix = 'set "type": "sse" for it' if wrong_type else "see its url and type"
+                why = f"is not at this address (HTTP {status}); {fix} in mcp.json"
             case _ if 200 <= status < 300:
                 kind = "nothing" if status == 202 else f"{media_type(response) or 'something'}, which is not MCP"
                 why = f"answered with {kind}; see its url in mcp.json"
@@ -101,6 +105,20 @@ class Upstream:
                 why = f"answered with HTTP {status}"
         nothing = 400 <= status < 500 and status not in (401, 403, 408, 429)
         return NothingThere(f"the server {self.name} {why}") if nothing else self.unavailable(why)
+
+    def _elsewhere(self, response: Response) -> str:
+        """Where a redirect leads to. It is said without any path, which may be as secret as a query."""
+        here = self.url
+        try:
+            there = here.join(URL(response.headers.get("Location", "")))
+            path = there.raw_path if there.origin() == here.origin() else ""
+        except ValueError:
+            path = ""
+        if path == f"{here.raw_path}/":
+            return "its url with a / added to the path"
+        if f"{path}/" == here.raw_path != "/":
+            return "its url without the / that ends the path"
+        return "another address"
 
     async def failure(self, response: Response, turn: Turn) -> BackendUnavailable:
         """The same of one to a request: a server that broke over it may say so by a JSON-RPC error."""

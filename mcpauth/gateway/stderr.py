@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 
 from .. import log
 
@@ -11,6 +12,9 @@ LINE = 500
 LINES, PER_SECONDS = 50, 10.0
 # Of the last one that is kept.
 SHOWN = 300
+# npm says what is wrong first. What it adds to that is advice, news, and where its own log is.
+OF_NPM = "npm "
+NPM_SAYS = re.compile(r"npm (?:error|ERR!) (?!code |syscall |path |errno )")
 
 
 class StderrLog:
@@ -36,7 +40,7 @@ class StderrLog:
 
     @property
     def last_line(self) -> str:
-        """The last that was not empty, in printable characters: a program wrote it."""
+        """The last that says something, in printable characters: a program wrote it."""
         return log.printable(self._last, SHOWN)
 
     def close(self) -> None:
@@ -48,7 +52,8 @@ class StderrLog:
         text = line[:LINE].decode("utf-8", "replace").rstrip()
         if not text:
             return
-        self._last = text
+        if not (text.startswith(OF_NPM) and NPM_SAYS.match(self._last)):
+            self._last = text
         now = asyncio.get_running_loop().time()
         if now - self._since > PER_SECONDS:
             self._report()

@@ -50,6 +50,36 @@ async def test_of_what_nobody_waits_for_not_much_is_heard_at_once(monkeypatch, p
     assert await steps(LINES) == [50]
 
 
+@pytest.mark.parametrize(
+    ("written", "last"),
+    [
+        (
+            """\
+npm warn config x
+npm error code E404
+npm error 404 Not Found - GET https://registry.npmjs.org/foo
+npm error 404
+npm error 404  The requested resource 'foo@*' could not be found
+npm notice New minor version of npm available!
+npm error A complete log of this run can be found in: /tmp/0.log
+""",
+            "npm error 404 Not Found - GET https://registry.npmjs.org/foo",
+        ),
+        (
+            "npm ERR! code EACCES\nnpm ERR! path /x\nnpm ERR! Error: denied\nnpm ERR! A complete\n",
+            "npm ERR! Error: denied",
+        ),
+        ("npm error code E1\n", "npm error code E1"),
+        ("npm error x\nTypeError: y\n", "TypeError: y"),
+        ("npm warn x\nnpm notice y\n", "npm notice y"),
+    ],
+)
+async def test_of_npm_what_is_wrong_is_kept_and_not_what_comes_after(written, last):
+    stderr = StderrLog("fake", "r")
+    stderr.feed(written.encode())
+    assert stderr.last_line == last
+
+
 async def test_a_start_that_is_given_up_is_no_failure_of_the_program():
     starting = asyncio.create_task(
         Child.spawn(

@@ -89,6 +89,47 @@ async def ask(upstream, method="POST", headers=None, body=b"{}"):
         return response.status, await upstream.body(response, upstream.turns.of(None))
 
 
+async def refused(far, path, answer, **given):
+    """Why that answer is none, of a server whose url has that path."""
+    upstream = Upstream("far", f"http://127.0.0.1:{far.port}{path}", {}, **given)
+    upstream.start()
+    far.said.append(answer)
+    with await upstream.send("POST", {}, b"{}") as response:
+        message = upstream.refusal(response).message
+    await upstream.close()
+    return message
+
+
+@pytest.mark.parametrize(
+    ("path", "location", "where"),
+    [
+        ("/s3cret/mcp/?key=s3cret", "/s3cret/mcp?key=s3cret", "its url without the / that ends the path"),
+        ("/s3cret/mcp/", "http://127.0.0.1:{port}/s3cret/mcp", "its url without the / that ends the path"),
+        ("/s3cret/mcp", "/s3cret/mcp/", "its url with a / added to the path"),
+        ("/s3cret/mcp/", "https://127.0.0.1:{port}/s3cret/mcp", "another address"),
+        ("/s3cret/mcp/", "http://elsewhere.example/s3cret/mcp", "another address"),
+        ("/mcp", "/s3cret", "another address"),
+        ("/", "http://127.0.0.1:{port}", "another address"),
+        ("/mcp", "http://[s3cret", "another address"),
+        ("/mcp", "mailto:s3cret", "another address"),
+        ("/mcp", "", "another address"),
+    ],
+)
+async def test_a_redirect_is_told_without_a_path(far, path, location, where):
+    redirect = answer(b"", f"Location: {location.format(port=far.port)}", status="307 Temporary Redirect")
+    assert await refused(far, path, redirect) == (
+        f"the server far is at {where} (HTTP 307), and redirects are not followed; see its url in mcp.json"
+    )
+
+
+@pytest.mark.parametrize("status", ["404 Not Found", "405 Method Not Allowed"])
+async def test_a_url_of_the_older_transport_is_told_from_its_end(far, status):
+    refusal, plain = answer(status=status), "see its url and type in mcp.json"
+    assert (await refused(far, "/sse?key=s3cret", refusal)).endswith('); set "type": "sse" for it in mcp.json')
+    assert (await refused(far, "/sse", refusal, sse=True)).endswith(plain)
+    assert (await refused(far, "/mcp", refusal)).endswith(plain)
+
+
 async def test_what_is_sent(far, upstream):
     far.said += [answer(), answer(), answer()]
     for method, body in (("POST", "{é}".encode()), ("GET", None), ("DELETE", None)):
