@@ -6,12 +6,18 @@ import msgspec
 
 from . import frames
 from .bridge.questions import may_be_asked
+from .bridge.tasks import APPS
 from .frames import Frame
 
 Declared = dict[str, Any]
 
 # What this gateway carries for clients that declare it, and nothing of it.
-EVERYTHING: Declared = {"roots": {}, "sampling": {"tools": {}}, "elicitation": {"form": {}, "url": {}}}
+EVERYTHING: Declared = {
+    "roots": {},
+    "sampling": {"tools": {}},
+    "elicitation": {"form": {}, "url": {}},
+    "extensions": {APPS: {"mimeTypes": ["text/html;profile=mcp-app"]}},
+}
 NOTHING: Declared = {}
 
 _QUESTIONS: tuple[tuple[str, Frame], ...] = (
@@ -28,6 +34,10 @@ def by(initialize: Frame) -> msgspec.Raw:
 
 
 def everything(capabilities: msgspec.Raw) -> bool | None:
-    """Whether it can be asked whatever there is to ask; False of one that can be asked nothing, None of others."""
+    """Whether it can be asked whatever there is to ask, and shows apps; False of one that can do nothing of that.
+
+    None of others.
+    """
     can = {may_be_asked(capabilities, method, params) for method, params in _QUESTIONS}
+    can.add(APPS in frames.members(frames.members(capabilities).get("extensions")))
     return can.pop() if len(can) == 1 else None

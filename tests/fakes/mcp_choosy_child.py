@@ -31,6 +31,8 @@ def capabilities():
 
 def tools():
     asking = [f"with_{name}" for name in ("roots", "sampling", "elicitation") if name in DECLARED]
+    if "text/html;profile=mcp-app" in DECLARED.get("extensions", {}).get(PREFIX + "ui", {}).get("mimeTypes", []):
+        asking.append("with_apps")
     found = ["always", "answers", *asking] if asking else ["always", "answers", "alone"]
     return {name: {"name": name, "inputSchema": {"type": "object"}, "x-of": asking} for name in found}
 

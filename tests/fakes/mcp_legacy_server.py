@@ -12,6 +12,7 @@ import os
 import sys
 
 ASKED = {}  # our ids -> who waits for the answer
+EXTENSIONS = {"io.modelcontextprotocol/ui": {}, "x/y": {}}
 TASKS = {}  # ids of requests -> their tasks
 SEEN = {"initialize": [], "levels": [], "subscribed": [], "unsubscribed": [], "cancelled": [], "runs": 0, "frames": []}
 SEEN |= {"answers": []}
@@ -143,7 +144,7 @@ async def serve(message):
             if "--quiet" not in sys.argv:
                 changes = {"listChanged": True}
                 capabilities |= {"tools": changes, "prompts": changes, "resources": {**changes, "subscribe": True}}
-                capabilities |= {"logging": {}, "tasks": {"list": {}}, "extensions": {"x/y": {}}}
+                capabilities |= {"logging": {}, "tasks": {"list": {}}, "extensions": EXTENSIONS}
             about = {"name": "old", "version": "1", "title": "Old"}
             version = params["protocolVersion"]
             return {

@@ -131,7 +131,7 @@ def serve(message):
         case "server/discover":
             changes = {"listChanged": True}
             capabilities = {"tools": changes, "prompts": {}, "resources": {**changes, "subscribe": True}, "logging": {}}
-            more = {"extensions": {PREFIX + "tasks": {}, "x/y": {}}, "tasks": {"list": {}}}
+            more = {"extensions": {PREFIX + "tasks": {}, PREFIX + "ui": {}, "x/y": {}}, "tasks": {"list": {}}}
             about = {"supportedVersions": ["2026-07-28"], "capabilities": {**capabilities, **more}}
             return cached(**about, instructions="be new")
         case "tools/list":

@@ -15,8 +15,10 @@ from tests.fakes.mcp_http_server import McpHttpServer
 from tests.gateway.bridge.conftest import FAKES
 from tests.gateway.test_http_backend_2024 import OldServer
 
-ALL = {"roots": {}, "sampling": {}, "elicitation": {"form": {}, "url": {}}}
-THEIRS = ["always", "answers", "with_roots", "with_sampling", "with_elicitation"]
+APPS = {"extensions": {"io.modelcontextprotocol/ui": {"mimeTypes": ["text/html;profile=mcp-app"]}}}
+ASKED = {"roots": {}, "sampling": {}, "elicitation": {"form": {}, "url": {}}}
+ALL = {**ASKED, **APPS}
+THEIRS = ["always", "answers", "with_roots", "with_sampling", "with_elicitation", "with_apps"]
 OTHERS = ["always", "answers", "alone"]
 
 
@@ -59,6 +61,23 @@ async def test_who_declares_some_of_it_is_shown_all_and_the_server_decides(serve
     assert await client.names() == [*THEIRS, "alone"]
     assert await client.text("with_roots") == "called"
     assert "no such thing for you" in (await client.call("with_sampling"))["error"]["message"]
+
+
+@pytest.mark.parametrize("path", ["choosy", None])
+@pytest.mark.parametrize("era", ["legacy", "modern"])
+@pytest.mark.parametrize("server", ["--legacy", "--modern"])
+async def test_who_shows_apps_is_shown_their_tools_and_can_call_them(serve, choosy, path, era, server):
+    gateway = await serve(choosy(server))
+    await gateway.settled()
+    client = await begin(gateway, path, era, APPS)
+    assert "with_apps" in await client.names()
+    assert await client.text("with_apps") == "called"
+
+
+async def test_who_can_be_asked_everything_and_shows_no_apps_keeps_what_is_there_in_their_place(serve, choosy):
+    gateway = await serve(choosy())
+    await gateway.settled()
+    assert await (await begin(gateway, None, "legacy", ASKED)).names() == [*THEIRS, "alone"]
 
 
 @pytest.mark.parametrize("server", ["--legacy", "--modern"])

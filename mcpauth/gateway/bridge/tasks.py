@@ -1,4 +1,7 @@
-"""Tasks of 2025-11-25, and extensions: no bridge carries them, so neither side hears that the other has them."""
+"""Tasks of 2025-11-25, and extensions: no bridge carries them, so neither side hears that the other has them.
+
+MCP Apps are the exception: tools and resources like any other, and the same in either era.
+"""
 
 from typing import Any
 
@@ -12,11 +15,16 @@ CAPABILITIES = {"tasks", "extensions"}
 # `tasks/get` and its neighbours: in each era they mean something else.
 METHODS = "tasks/"
 RELATED = "io.modelcontextprotocol/related-task"
+# The extension of MCP Apps (SEP-1865).
+APPS = "io.modelcontextprotocol/ui"
 
 
 def undeclared(capabilities: msgspec.Raw | None) -> Frame:
     """What is declared, less what is not carried."""
-    return {key: value for key, value in frames.members(capabilities).items() if key not in CAPABILITIES}
+    declared = frames.members(capabilities)
+    apps = frames.members(declared.get("extensions")).get(APPS)
+    carried = {key: value for key, value in declared.items() if key not in CAPABILITIES}
+    return carried if apps is None else {**carried, "extensions": frames.raw({APPS: apps})}
 
 
 def unasked(method: str | None, params: Frame) -> Frame:

@@ -1,4 +1,4 @@
-"""Tasks and extensions are of one side alone: the other one hears nothing of them, and cannot use them by accident."""
+"""Tasks, and extensions but for MCP Apps, are of one side alone: the other one hears nothing of them."""
 
 import json
 
@@ -6,6 +6,7 @@ from tests.fakes.mcp_client import Client
 from tests.gateway.bridge.test_questions_to_modern_clients import ELICIT, asked, asking
 
 PREFIX = "io.modelcontextprotocol/"
+APPS = {PREFIX + "ui": {}}
 TASK = {"task": {"ttl": 60000}}
 RELATED = {PREFIX + "related-task": {"taskId": "t1"}}
 DECLARED = {"elicitation": {}, "tasks": {"list": {}, "requests": {"elicitation": {"create": {}}}}}
@@ -18,10 +19,11 @@ async def seen(client):
 # Modern clients, and a server of the older era that has tasks.
 
 
-async def test_a_modern_client_sees_neither_tasks_nor_extensions_of_a_legacy_server(to_legacy):
+async def test_a_modern_client_sees_no_tasks_and_no_extension_but_apps_of_a_legacy_server(to_legacy):
     client = (await to_legacy("--tasks"))()
     discovered = (await client.request("server/discover"))["result"]
-    assert not {"tasks", "extensions"} & discovered["capabilities"].keys()
+    assert "tasks" not in discovered["capabilities"]
+    assert discovered["capabilities"]["extensions"] == APPS
     tools = (await client.request("tools/list"))["result"]["tools"]
     assert [tool["name"] for tool in tools] == ["echo", "ask", "seen", "either"]
     assert not any("execution" in tool for tool in tools)
@@ -60,9 +62,11 @@ async def test_a_question_of_a_legacy_server_is_no_task(to_legacy):
 # Legacy clients, and a modern server that has an extension for tasks.
 
 
-async def test_a_legacy_client_sees_neither_tasks_nor_extensions_of_a_modern_server(to_modern):
+async def test_a_legacy_client_sees_no_tasks_and_no_extension_but_apps_of_a_modern_server(to_modern):
     client = await (await to_modern())(**DECLARED)
-    assert not {"tasks", "extensions"} & client.greeting["result"]["capabilities"].keys()
+    capabilities = client.greeting["result"]["capabilities"]
+    assert "tasks" not in capabilities
+    assert capabilities["extensions"] == APPS
     tools = (await client.request("tools/list"))["result"]["tools"]
     assert [tool["name"] for tool in tools] == ["echo", "ask", "seen"]
     assert not any("execution" in tool for tool in tools)

@@ -29,6 +29,7 @@ async def test_discovery_says_what_the_server_says_to_initialize(to_legacy):
             "prompts": changes,
             "resources": {**changes, "subscribe": True},
             "completions": {},
+            "extensions": {PREFIX + "ui": {}},
         },
         "instructions": "be kind",
         "ttlMs": 0,

@@ -36,6 +36,7 @@ async def test_initialize_says_what_the_server_says_to_discovery(to_modern, vers
             "prompts": {},
             "resources": {**changes, "subscribe": True},
             "logging": {},
+            "extensions": {"io.modelcontextprotocol/ui": {}},
         },
         "serverInfo": {"name": "new", "version": "2", "title": "New"},
         "instructions": "be new",
