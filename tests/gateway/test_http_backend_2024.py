@@ -175,6 +175,14 @@ async def test_a_stream_that_is_refused_is_an_error(begin, old, status, said):
     assert said in (await (await begin()).initialize())["error"]["message"]
 
 
+@pytest.mark.parametrize(("given", "fix"), [("http", 'set "type": "sse" for it'), ("sse", "see its url and type")])
+async def test_a_type_that_is_missing_is_asked_for_and_no_other(serve, old, given, fix):
+    server = RemoteServer(url=f"{old.url.removesuffix('/mcp')}/sse", type=given)
+    gateway = await serve(Served(HttpBackend("remote", server, {})))
+    (state,) = await gateway.settled()
+    assert state.reason == f"the server remote is not at this address (HTTP 404); {fix} in mcp.json"
+
+
 async def test_a_session_may_end_while_it_is_being_opened(begin, old):
     asked = asyncio.Event()
 
