@@ -19,6 +19,8 @@ logger = logging.getLogger(__name__)
 # How long a list waits for backends that were never heard of. A probe may take longer.
 PATIENCE = 10.0
 PROBING = 60.0
+# The same for one that is asked again.
+AGAIN = 1.0
 # How long clients are not told of a change while others may have changed as well, and are being asked.
 TOGETHER = 2.0
 
@@ -179,11 +181,14 @@ class Catalogue:
         return inquiry is not None and inquiry.probing is not None
 
     async def remembered(self, backend: str) -> Offer | None:
-        """What the backend offered when it was asked last; None when only it can tell."""
+        """What the backend offered when it was asked last; None when only it can tell.
+
+        While one is asked again it is not certain that it has changed: many say so whenever they start.
+        """
         inquiry = self._of(backend)
         if inquiry.probing is not None:
-            await asyncio.wait([inquiry.probing], timeout=self._patience)
-        return inquiry.offer if inquiry.state == "ok" and inquiry.probing is None else None
+            await asyncio.wait([inquiry.probing], timeout=AGAIN if inquiry.state == "ok" else self._patience)
+        return inquiry.offer if inquiry.state == "ok" else None
 
     def retry(self) -> None:
         """Whether anybody asks or not: who listens is told."""

@@ -303,6 +303,21 @@ async def test_once_it_was_heard_of_it_has_no_more_time_than_others(serve, slow,
     assert gateway.backends()[0].reason.startswith("the server fake gave no answer in ")
 
 
+@pytest.mark.parametrize("make", [Client, ModernClient])
+async def test_while_it_is_asked_again_what_it_said_last_is_listed(serve, slow, wait, monkeypatch, make):
+    """Many say that their lists have changed whenever they start."""
+    monkeypatch.setattr(catalogue, "AGAIN", 0.1)
+    gateway = await serve(slow("fake", "echo"))
+    await gateway.settled()
+    client = make(gateway, "fake")
+    if make is Client:
+        await client.initialize()
+    wait.touch()
+    gateway._catalogue.refresh("fake")
+    assert await client.names() == ["echo"]
+    assert gateway._catalogue.asking("fake")
+
+
 async def test_one_that_hangs_for_ever_is_ended_at_last(serve, child, limit):
     limit(FIRST_PROBING=0.6)
     hangs = "-c", "echo Downloading >&2; exec sleep 1000"
