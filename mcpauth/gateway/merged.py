@@ -76,7 +76,7 @@ class Merged:
 
     async def _read(self, principal: Principal, session: McpSession, frame: Frame, params: Frame) -> Answer:
         uri = text(params, "uri")
-        candidates = await self._together.resource(principal, uri)
+        candidates = await self._together.resource(principal, uri, lambda served: _runs(session, served))
 
         def answered(answer: Frame) -> Frame:
             if "error" not in answer:
@@ -91,7 +91,7 @@ class Merged:
 
     async def _subscribe(self, principal: Principal, session: McpSession, frame: Frame, params: Frame) -> Answer:
         uri = text(params, "uri")
-        candidates = await self._together.resource(principal, uri)
+        candidates = await self._together.resource(principal, uri, lambda served: _runs(session, served))
         session.handshake.make_room(uri)
 
         def answered(answer: Frame) -> Frame:
@@ -106,6 +106,10 @@ class Merged:
     async def _unsubscribe(self, session: McpSession, frame: Frame, params: Frame) -> Answer:
         served = self._together.served(session.leave(text(params, "uri")) or "")
         return _result(frame, {}) if served is None else _ask(session, [served], frame, params)
+
+
+def _runs(session: McpSession, served: Served) -> bool:
+    return not served.starts_processes or session.linked(served.name)
 
 
 def _replies(session: McpSession, candidates: Sequence[Served], frame: Frame, params: Frame) -> Replies:

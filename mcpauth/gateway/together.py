@@ -117,22 +117,33 @@ class Together:
         served.require(principal, read_only=False)
         return served, owner[1]
 
-    async def resource(self, principal: Principal, uri: str, *, only: bool = False) -> list[Served]:
-        """Who to ask for it, in turn: one where a list or a template says whose it is, else all that have resources.
+    async def resource(
+        self, principal: Principal, uri: str, runs: Callable[[Served], bool], *, only: bool = False
+    ) -> list[Served]:
+        """Who to ask for it, in turn: one where a list or a template says whose it is, else all that are near.
 
-        With ``only``, of these the one that this user had it from. Raises what says that there is none.
+        Near are those that have resources and cost no process, by what ``runs`` says, those whose template could be
+        anything, and the one that this user had it from; with ``only``, that one alone. Where only one has resources,
+        it is near. Others are not started for what may be nobody's, and do not hear of it.
+        Raises what says that there is none.
         """
         await self._known_uris()
         owner = self._uris.of(uri)
         if owner is not None:
-            candidates = [owner]
-        else:
-            halves = self._halves(self._catalogue.known())
-            candidates = [backend for backend, listing in halves.items() if listing.declares("resources")]
-            had = self._uris.found(principal.subject, uri)
-            if only and had in candidates:
-                candidates = [had]
-        return self._allowed(principal, candidates, uri)
+            return self._allowed(principal, [owner], uri)
+        halves = self._halves(self._catalogue.known())
+        candidates = [backend for backend, listing in halves.items() if listing.declares("resources")]
+        had = self._uris.found(principal.subject, uri)
+        if only and had in candidates:
+            candidates = [had]
+        allowed = self._allowed(principal, candidates, uri)
+        if len(allowed) == 1:
+            return allowed
+        likely = {had, *self._uris.possible(uri)}
+        near = [served for served in allowed if served.name in likely or runs(served)]
+        if not near:
+            raise self._unknown(uri)
+        return near
 
     def found(self, principal: Principal, uri: str, served: Served) -> None:
         """This one had it."""

@@ -54,6 +54,14 @@ class UriOwners:
         ]
         return min(fitting)[2] if fitting else None
 
+    def possible(self, uri: str) -> set[str]:
+        """Who lists a template that it fits, and that does not say whose it is."""
+        return {
+            owner
+            for template, owner in self._since
+            if not uri_template.claims(template) and uri_template.matches(template, uri)
+        }
+
     def found(self, user: str, uri: str) -> str | None:
         return self._found.get(user, {}).get(uri)
 

@@ -89,6 +89,22 @@ async def test_of_a_resource_that_nobody_has_the_error_names_it(client):
         assert (error["code"], error["data"]) == (code, {"uri": uri})
 
 
+async def test_what_nobody_lists_is_asked_of_those_that_run_and_starts_nobody(client, old, new):
+    def started():
+        return [len(one.file.with_suffix(".started").read_text().split()) for one in (old, new)]
+
+    async def refused(uri):
+        return (await client.request("resources/read", {"uri": uri}))["error"].get("data") == {"uri": uri}
+
+    before = started()
+    assert await refused("z:1")
+    assert started() == before
+    assert await read(client, "x:1") == "x:1 of old"
+    assert await read(client, "z:1") == "z:1 of old"
+    assert "error" in await client.request("resources/read", {"uri": "w:1"})
+    assert started() == [before[0] + 1, before[1]]
+
+
 @pytest.mark.parametrize(("published", "owner"), [("p", "old"), ("new__p", "new")])
 async def test_prompts_and_their_completion_come_from_both(client, published, owner):
     result = (await client.request("prompts/get", {"name": published}))["result"]

@@ -122,7 +122,9 @@ async def test_a_resource_is_read_from_whom_it_belongs_to(merge, lists):
 
 
 async def test_a_cancelled_search_for_a_resource_does_not_go_on(merge, lists):
-    client = await merge(lists("one", resources=[], knows=["z:ask"]), lists("two", resources=[], knows=["z:ask"]))
+    one, two = (lists(name, tools=[name], resources=[], knows=["z:ask"]) for name in ("one", "two"))
+    client = await merge(one, two)
+    assert [json.loads(await client.text(name))["by"] for name in ("one", "two")] == ["one", "two"]
     answer = await client.send("resources/read", {"uri": "z:ask"}, "search")
     assert json.loads(await anext(answer.replies))["params"]["message"].startswith("one")
     await client.notify("notifications/cancelled", {"requestId": "search"})

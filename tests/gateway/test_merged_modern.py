@@ -181,8 +181,12 @@ async def test_a_question_and_its_answer_find_their_way(merge, modern):
 
 
 async def test_one_users_reading_does_not_lead_anothers_to_a_server_that_claims_everything(merge, modern):
-    ann = await merge(modern("honest", resources=[]), modern("claims", resources=[], knows=["x:1"]))
+    ann = await merge(
+        modern("honest", tools=["a"], resources=[]), modern("claims", tools=["b"], resources=[], knows=["x:1"])
+    )
     bob = ModernClient(ann.gateway, None, principal(subject="bob", grant_id="g2"))
+    for client in (ann, bob):
+        assert [json.loads(await client.text(tool))["by"] for tool in ("a", "b")] == ["honest", "claims"]
 
     async def told(client):
         return (await client.request("resources/read", {"uri": "x:1"}))["result"]["contents"][0]["text"]
@@ -195,7 +199,7 @@ async def test_one_users_reading_does_not_lead_anothers_to_a_server_that_claims_
         acknowledged = json.loads(await anext(stream))
         assert acknowledged["params"]["notifications"]["resourceSubscriptions"] == known
         stream.leave()
-    change(ann.gateway._backends["honest"], resources=[], knows=["x:1"])
+    change(ann.gateway._backends["honest"], tools=["a"], resources=[], knows=["x:1"])
     assert await told(bob) == "x:1 of honest"
     assert await told(ann) == "x:1 of honest"
 

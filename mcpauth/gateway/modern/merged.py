@@ -1,6 +1,6 @@
 """`/mcp`, modern era: all backends together. For scopes, ticks and names the rules are those of the legacy era."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -97,7 +97,7 @@ class ModernMerged:
         uri = text(about.params, "uri")
         # What the client says for the second time is for whom it has asked in the first.
         again = bool({"requestState", "inputResponses"} & about.params.keys())
-        candidates = await self._together.resource(principal, uri, only=again)
+        candidates = await self._together.resource(principal, uri, self._runs(principal, about), only=again)
 
         def answered(answer: Frame) -> Frame:
             if "error" not in answer:
@@ -115,7 +115,7 @@ class ModernMerged:
         uris = _uris(given.get(URIS))
         for uri in uris:
             try:
-                await self._together.resource(principal, uri)
+                await self._together.resource(principal, uri, self._runs(principal, about))
             except GatewayError:
                 continue  # It is not acknowledged.
         capabilities = await self._together.capabilities()
@@ -160,6 +160,10 @@ class ModernMerged:
             if theirs:
                 targets[served.name] = Target(served, theirs)
         return targets
+
+    def _runs(self, principal: Principal, about: Envelope) -> Callable[[Served], bool]:
+        caller = _caller(principal, about, self._load)
+        return lambda served: served.runs(caller)
 
     def _unsubscribed(self, subscription: Subscription) -> None:
         self._subscriptions.discard(subscription)
