@@ -237,8 +237,6 @@ class _Probe:
 def _answer(asked: Frame) -> Frame:
     """There is no person to ask, no model and no folder."""
     match frames.text(asked["method"]):
-        case "ping":
-            return frames.result(asked["id"], {})
         case "roots/list":
             return frames.result(asked["id"], {"roots": []})
         case "elicitation/create":
