@@ -48,7 +48,7 @@ async def test_two_hundred_sessions_leave_nothing_behind(serve, child):
     await settled(descriptors, before[1])
     await settled(asyncio.all_tasks, before[2])
     assert gateway._sessions._sessions == {}
-    assert gateway._sessions._closing == {}
+    await settled(lambda: gateway._sessions._closing, {})
 
 
 async def use(gateway, number):
